@@ -1,0 +1,146 @@
+/* <obs/obs.h>: what an author of a bundle includes. Works with clang 14 and later, libbpf 1.1 and later.
+ *
+ *   #include <obs/obs.h>
+ *   struct exec { struct obs_header header; struct obs_process process; char file[64] OBS_AS("process.executable.path"); }
+ *           OBS_EVENT(exec, 1, "demo.exec");
+ *   OBS_RING(events, 256 * 1024);
+ *   SEC("tp_btf/sched_process_exec") int on_exec(__u64 *ctx) {
+ *           struct exec *e = obs_reserve(&events, struct exec, 1);
+ *           if (!e) return 0;
+ *           obs_process_fill(&e->process);
+ *           ...
+ *           obs_submit(&events, e);
+ *           return 0;
+ *   }
+ *   OBS_LICENSE("GPL");
+ *
+ * Everything an author says is a declaration tag "obs:key=value" in BTF; obspkg derives the manifest from it.
+ */
+#ifndef OBS_OBS_H
+#define OBS_OBS_H
+
+#include <obs/types.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include <obs/event.h>
+
+#define OBS_TAG(text) __attribute__((btf_decl_tag("obs:" text)))
+#define OBS_STR_(x) #x
+#define OBS_STR(x) OBS_STR_(x)
+
+/* ---- fields: without a tag a field is named as its member; names that start with '_' or "reserved" are hidden ---- */
+#define OBS_AS(name) OBS_TAG("name=" name)	       /* on a nested struct: prefix of its fields' names */
+#define OBS_FORMAT(format) OBS_TAG("format=" format)   /* words of obs-manifest(5): ip mac port ns us bytes hex time ... */
+#define OBS_OMIT_ZERO OBS_TAG("omit_zero=1")	       /* leave it out when all its bytes are zero */
+#define OBS_LENGTH(member) OBS_TAG("length=" member)   /* member of the same struct that says how much is in use */
+#define OBS_LINEAR(base, step) OBS_TAG("format=linear") OBS_TAG("base=" OBS_STR(base)) OBS_TAG("step=" OBS_STR(step))
+#define OBS_HIDE OBS_TAG("hide=1")
+
+/* ---- events: OBS_EVENT(struct tag, id, "family.name") after the struct's definition keeps it in BTF ---- */
+#define OBS_EVENT_NAME(name) OBS_TAG("event=" name)
+#define OBS_EVENT(type, id, name)                                                                                      \
+	OBS_TAG("event=" name) OBS_TAG("id=" OBS_STR(id));                                                             \
+	struct type *obs_event_##type __attribute__((unused))
+
+/* ---- programs: before SEC() ---- */
+#define OBS_OPTIONAL OBS_TAG("optional=1")
+#define OBS_ALTERNATIVE(group, order) OBS_TAG("group=" group) OBS_TAG("order=" OBS_STR(order))
+#define OBS_SINCE(kernel) OBS_TAG("since=" kernel)
+/* Attach options, "key=value ...": interface=all|NAME, direction=ingress|egress (tc), frequency=19 (perf_event),
+ * interval_ms=1000 (iter; without it once, at start), cgroup=PATH below the cgroup2 root. */
+#define OBS_ATTACH(options) OBS_TAG("attach=" options)
+
+/* ---- outputs ---- */
+#define OBS_RING(map, bytes)                                                                                           \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                                    \
+		__uint(max_entries, bytes);                                                                            \
+	} map SEC(".maps") OBS_TAG("output=ring")
+/* On a map: read on an interval, each entry one event. options, repeated: OBS_SAMPLE_CHANGED, OBS_SAMPLE_CLEAR. Scalar
+ * keys and values are named by OBS_KEY and OBS_VALUE. */
+#define OBS_SAMPLE(event, ms) OBS_TAG("output=sample") OBS_TAG("event=" event) OBS_TAG("interval_ms=" OBS_STR(ms))
+#define OBS_SAMPLE_CHANGED OBS_TAG("changed=1")
+#define OBS_SAMPLE_CLEAR OBS_TAG("clear=1")
+#define OBS_SAMPLE_INTERVAL_PARAM(param) OBS_TAG("interval_param=" param)
+#define OBS_KEY(name) OBS_TAG("key=" name)
+#define OBS_VALUE(name) OBS_TAG("value=" name)
+
+/* ---- parameters: volatile, so that the compiler reads them each time ---- */
+#define OBS_PARAM(type, param, value, least, most, text)                                                               \
+	volatile type param SEC(".data.params") OBS_TAG("param=1") OBS_TAG("min=" OBS_STR(least))                      \
+		OBS_TAG("max=" OBS_STR(most)) OBS_TAG("help=" text) = value
+#define OBS_PARAM_BOOL(param, value, text)                                                                             \
+	volatile bool param SEC(".data.params") OBS_TAG("param=1") OBS_TAG("help=" text) = value
+/* A list of up to `capacity` elements; zero elements are unused. */
+#define OBS_PARAM_LIST(type, param, capacity, least, most, unit, text)                                                 \
+	volatile type param[capacity] SEC(".data.params") OBS_TAG("param=1") OBS_TAG("min=" OBS_STR(least))            \
+		OBS_TAG("max=" OBS_STR(most)) OBS_TAG("unit=" unit) OBS_TAG("help=" text) = {}
+#define OBS_PARAM_CIDRS(param, capacity, text)                                                                         \
+	volatile struct obs_cidr param[capacity] SEC(".data.params") OBS_TAG("param=1") OBS_TAG("unit=cidr")           \
+		OBS_TAG("help=" text) = {}
+#define OBS_PARAM_TEXT(param, bytes, text)                                                                             \
+	volatile char param[bytes] SEC(".data.params") OBS_TAG("param=1") OBS_TAG("help=" text) = {}
+
+#define OBS_LICENSE(text) char LICENSE[] SEC("license") = text
+
+/* ---- drop counters ---- */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OBS_LOST_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} obs_lost SEC(".maps") OBS_TAG("output=lost");
+
+static __always_inline void obs_count_lost(enum obs_loss why)
+{
+	__u32 slot = why;
+	__u64 *count = bpf_map_lookup_elem(&obs_lost, &slot);
+
+	if (count)
+		(*count)++;
+}
+
+/* ---- sending: wake readers by bytes pending, not for each event (readers poll at least every 100 ms) ---- */
+#define OBS_WAKE_BYTES (32 * 1024)
+
+static __always_inline void *obs_reserve_(void *ring, __u64 size, __u32 event)
+{
+	struct obs_header *header = bpf_ringbuf_reserve(ring, size, 0);
+
+	if (!header) {
+		obs_count_lost(OBS_LOST_RING);
+		return 0;
+	}
+	header->time_ns = bpf_ktime_get_ns();
+	header->event = event;
+	header->reserved = 0;
+	return header;
+}
+
+/* NULL when the ring is full, which is counted. The bytes after the header are not zeroed. */
+#define obs_reserve(ring, type, event) ((type *)obs_reserve_(ring, sizeof(type), event))
+
+#define obs_submit(ring, record)                                                                                       \
+	bpf_ringbuf_submit(record, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= OBS_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP  \
+												: BPF_RB_NO_WAKEUP)
+
+/* ---- the process on whose behalf the program runs ---- */
+struct obs_process {
+	__u32 pid OBS_AS("process.pid");
+	__u32 _tid;
+	__u64 cgroup OBS_AS("process.cgroup.id");
+	char comm[16] OBS_AS("process.executable.name");
+};
+
+static __always_inline void obs_process_fill(struct obs_process *p)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+
+	p->pid = id >> 32;
+	p->_tid = (__u32)id;
+	p->cgroup = bpf_get_current_cgroup_id();
+	bpf_get_current_comm(p->comm, sizeof(p->comm));
+}
+
+#endif

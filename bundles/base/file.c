@@ -1,0 +1,164 @@
+#include "bundles/base/file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+enum { SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL };
+
+int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
+{
+	OWN_FREE uint8_t *data = NULL;
+	size_t size = 0, room = 0;
+
+	for (;;) {
+		if (size + 1 >= room) {
+			room = room ? room * 2 : 65536;
+			uint8_t *grown = realloc(data, room);
+			if (!grown)
+				return err_errno(e, ERR_NOMEM, "reading %zu bytes", room);
+			data = grown;
+		}
+		ssize_t n = read(fd, data + size, room - size - 1);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return err_errno(e, ERR_IO, "read");
+		}
+		if (n == 0)
+			break;
+		size += (size_t)n;
+		if (size > limit)
+			return err_set(e, too_large, "more than %zu bytes", limit);
+	}
+	data[size] = '\0';
+	*out = TAKE_PTR(data);
+	*out_size = size;
+	return 0;
+}
+
+int file_read(const char *path, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
+{
+	OWN_FD int fd = -1;
+
+	if (strcmp(path, "-") == 0) {
+		if (file_read_fd(STDIN_FILENO, limit, too_large, out, out_size, e))
+			return err_wrap(e, "standard input");
+		return 0;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return err_errno(e, ERR_IO, "%s", path);
+	if (file_read_fd(fd, limit, too_large, out, out_size, e))
+		return err_wrap(e, "%s", path);
+	return 0;
+}
+
+int file_write_fd(int fd, const void *data, size_t size, struct err *e)
+{
+	const uint8_t *p = data;
+
+	while (size) {
+		ssize_t n = write(fd, p, size);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return err_errno(e, ERR_IO, "write of %zu bytes", size);
+		}
+		p += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int write_temporary(int dir_fd, const char *name, const void *data, size_t size, unsigned mode, struct err *e)
+{
+	OWN_FD int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_errno(e, ERR_IO, "create %s", name);
+	if (file_write_fd(fd, data, size, e))
+		return err_wrap(e, "%s", name);
+	if (fchmod(fd, mode))
+		return err_errno(e, ERR_IO, "chmod %s", name);
+	if (fsync(fd))
+		return err_errno(e, ERR_IO, "fsync %s", name);
+	return 0;
+}
+
+int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode, struct err *e)
+{
+	char temporary[4096], folder[4096];
+	uint64_t salt;
+	const char *slash = strrchr(name, '/');
+	int folder_len = slash ? (int)(slash - name) + 1 : 0;
+
+	if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
+		return err_errno(e, ERR_IO, "getrandom");
+	if ((size_t)snprintf(temporary, sizeof(temporary), "%.*s.%s.%016llx", folder_len, name, name + folder_len,
+			     (unsigned long long)salt) >= sizeof(temporary))
+		return err_set(e, ERR_IO, "%s: name too long", name);
+	snprintf(folder, sizeof(folder), "%.*s", folder_len ? folder_len : 1, folder_len ? name : ".");
+
+	OWN_FD int folder_fd = openat(dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (folder_fd < 0)
+		return err_errno(e, ERR_IO, "%s", folder);
+	if (write_temporary(dir_fd, temporary, data, size, mode, e)) {
+		unlinkat(dir_fd, temporary, 0);
+		return -1;
+	}
+	if (renameat(dir_fd, temporary, dir_fd, name)) {
+		err_errno(e, ERR_IO, "rename to %s", name);
+		unlinkat(dir_fd, temporary, 0);
+		return -1;
+	}
+	if (fsync(folder_fd))
+		return err_errno(e, ERR_IO, "fsync of the folder of %s", name);
+	return 0;
+}
+
+int file_sealed(const char *label, const void *data, size_t size, int *out_fd, struct err *e)
+{
+	OWN_FD int fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return err_errno(e, ERR_IO, "memfd %s", label);
+	if (file_write_fd(fd, data, size, e))
+		return err_wrap(e, "memfd %s", label);
+	if (fcntl(fd, F_ADD_SEALS, SEALS))
+		return err_errno(e, ERR_IO, "seal %s", label);
+	*out_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int file_seal_copy(const char *label, int fd, size_t limit, enum err_code too_large, int *out_fd, size_t *out_size,
+		   struct err *e)
+{
+	OWN_FREE uint8_t *data = NULL;
+	size_t size = 0;
+
+	if (file_read_fd(fd, limit, too_large, &data, &size, e))
+		return -1;
+	if (file_sealed(label, data, size, out_fd, e))
+		return -1;
+	*out_size = size;
+	return 0;
+}
+
+int file_check_sealed(int fd, size_t limit, size_t *out_size, struct err *e)
+{
+	struct stat st;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || (seals & SEALS) != SEALS)
+		return err_set(e, ERR_INTERNAL, "not a sealed memfd");
+	if (fstat(fd, &st))
+		return err_errno(e, ERR_IO, "fstat");
+	if (st.st_size < 0 || (uint64_t)st.st_size > limit)
+		return err_set(e, ERR_LIMIT, "%lld bytes, more than %zu", (long long)st.st_size, limit);
+	*out_size = (size_t)st.st_size;
+	return 0;
+}

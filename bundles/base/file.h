@@ -1,0 +1,39 @@
+/* Files: read with a limit, written whole or not at all. */
+#ifndef OBS_BASE_FILE_H
+#define OBS_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bundles/base/err.h"
+
+/* Reads fd to its end into fresh memory that the caller frees; one NUL follows the bytes and is not counted.
+ * More than limit bytes is an error of code `too_large`. */
+MUST_CHECK int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size,
+			    struct err *e);
+
+/* The same by path ("-" is standard input). */
+MUST_CHECK int file_read(const char *path, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size,
+			 struct err *e);
+
+/* Writes all of data to fd, over short writes and EINTR. */
+MUST_CHECK int file_write_fd(int fd, const void *data, size_t size, struct err *e);
+
+/* Replaces dir_fd/name atomically and durably: O_EXCL temporary with an unpredictable name in the same folder, write,
+ * fsync, rename, fsync of the folder. On failure the old file is intact and the temporary is gone.
+ * dir_fd may be AT_FDCWD. mode is exact, whatever the umask. */
+MUST_CHECK int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode,
+			       struct err *e);
+
+/* A memfd holding data, sealed against any change (F_SEAL_WRITE|GROW|SHRINK|SEAL), close-on-exec. */
+MUST_CHECK int file_sealed(const char *label, const void *data, size_t size, int *out_fd, struct err *e);
+
+/* Copies what fd gives until its end into a sealed memfd; more than limit bytes is an error of code too_large. */
+MUST_CHECK int file_seal_copy(const char *label, int fd, size_t limit, enum err_code too_large, int *out_fd,
+			      size_t *out_size, struct err *e);
+
+/* 0 if fd is a memfd with all four seals and of at most limit bytes; *out_size is its size. */
+MUST_CHECK int file_check_sealed(int fd, size_t limit, size_t *out_size, struct err *e);
+
+#endif

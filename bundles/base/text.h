@@ -1,0 +1,22 @@
+/* Untrusted text made safe for JSON and for terminals. */
+#ifndef OBS_BASE_TEXT_H
+#define OBS_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Length in bytes (1 to 4) of the well-formed UTF-8 sequence at s, 0 if there is none within size bytes. Overlong forms,
+ * surrogates and code points past U+10FFFF are not well-formed (Unicode 15, table 3-7). */
+size_t text_utf8_len(const uint8_t *s, size_t size);
+
+/* Writes s as a JSON string with its quotes. Control characters (C0, DEL, C1) become \u00XX; each byte that is not part
+ * of well-formed UTF-8 becomes U+FFFD. */
+void text_json(FILE *f, const char *s);
+
+/* Writes s for a terminal: control characters and bidirectional overrides become \xXX or \u{XXXX}, bytes that are not
+ * UTF-8 become \xXX. With lines, newline and tab are kept. */
+void text_terminal(FILE *f, const char *s, bool lines);
+
+#endif

@@ -1,0 +1,89 @@
+/* The kernel side of one bundle: load, attach, pin, adopt, remove. The only user of libbpf in the loader. Everything here
+ * starts from a struct verified_bundle. Nothing here decides whether a bundle is allowed: the gate did. */
+#ifndef OBS_MONITOR_KERNEL_H
+#define OBS_MONITOR_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "keys/gate.h"
+
+struct kernel_bundle;
+
+struct kernel_host {
+	const char *pin_root; /* "/sys/fs/bpf/obsload", on a bpffs */
+	const char *cgroup_root; /* cgroup2 mount */
+	/* A fresh unbound AF_PACKET socket for socket filter programs (needs CAP_NET_RAW, which the supervisor has). */
+	int (*packet_socket)(void *ctx, int *out_fd, struct err *e);
+	void *packet_ctx;
+	/* Progress of long steps, may be NULL: "loading", done, of. */
+	void (*progress)(void *ctx, const char *what, unsigned step, unsigned steps);
+	void *progress_ctx;
+};
+
+enum kernel_program_state {
+	KERNEL_ATTACHED,    /* runs, and outlives this process by its pin (or by netlink: tc) */
+	KERNEL_ATTACHED_HERE, /* runs as long as this process does: link cannot be pinned on this kernel or for its kind */
+	KERNEL_LOADED,	    /* verified by the kernel, not attached (dry run) */
+	KERNEL_UNUSED,	    /* a better alternative of its group is in use */
+	KERNEL_UNAVAILABLE, /* this kernel cannot: reason says what it needs */
+};
+
+struct kernel_program {
+	const struct manifest_program *program; /* of the bundle's manifest */
+	const struct manifest_object *object;
+	enum kernel_program_state state;
+	char reason[256]; /* "needs tp_btf/sock_send_length, Linux 6.3"; "" when attached as the best of its group */
+	uint32_t id;	  /* kernel's program id, 0: not loaded */
+	uint64_t run_count, run_time_ns; /* where kernel.bpf_stats_enabled */
+};
+
+/* Requirements, choice among alternatives, load, and the comparison of the kernel's own view (program type, name, maps)
+ * with the manifest. Attaches nothing. A refusal by the verifier is ERR_KERNEL_VERIFIER with program and one-line cause
+ * as text and the verifier's log as log. bundle is borrowed and must outlive the result. */
+MUST_CHECK int kernel_load(const struct kernel_host *host, const struct verified_bundle *bundle,
+			   struct kernel_bundle **out, struct err *e);
+
+/* Attaches every chosen program, then runs start iterators. An attach that fails falls back to the next alternative or, if
+ * optional, is noted; a required one that fails detaches all and is ERR_KERNEL_ATTACH. */
+MUST_CHECK int kernel_attach(struct kernel_bundle *kb, struct err *e);
+
+/* Pins links, programs and maps below <pin_root>/<namespace>/<name>/<serial>/{links,programs,maps}. On failure no pin is
+ * left. */
+MUST_CHECK int kernel_pin(struct kernel_bundle *kb, struct err *e);
+
+/* Takes over what an earlier process pinned for this bundle. What cannot be pinned (KERNEL_ATTACHED_HERE) is loaded and
+ * attached anew against the pinned maps. *adopted is false, and nothing is changed, where there are no complete pins
+ * whose programs match: the caller then removes the pins and loads. */
+MUST_CHECK int kernel_adopt(const struct kernel_host *host, const struct verified_bundle *bundle, bool *adopted,
+			    struct kernel_bundle **out, struct err *e);
+
+/* Detaches everything, removes pins and folders that become empty, closes. Goes on over errors and reports the first. */
+MUST_CHECK int kernel_remove(struct kernel_bundle **kb, struct err *e);
+
+/* Removes the pins of a name and serial of which nothing else is known (reconciliation at start). */
+MUST_CHECK int kernel_remove_pins(const struct kernel_host *host, const char *name, uint64_t serial, struct err *e);
+
+/* Names and serials that have pins: calls each() for every one. */
+MUST_CHECK int kernel_each_pinned(const struct kernel_host *host,
+				  int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e), void *ctx,
+				  struct err *e);
+
+/* Closes this process's descriptors; what is pinned goes on. */
+void kernel_close(struct kernel_bundle **kb);
+
+/* Every program of the host's architecture, in manifest order. */
+size_t kernel_programs(const struct kernel_bundle *kb, const struct kernel_program **out);
+/* Refreshes run_count and run_time_ns. */
+void kernel_refresh(struct kernel_bundle *kb);
+
+/* Borrowed fd of a map, -1 if there is none (its object has no program in use). */
+int kernel_map_fd(const struct kernel_bundle *kb, const char *object, const char *map);
+
+/* Iterators with interval_ms: runs those that are due; *next_ms is when to call again (-1: never). */
+MUST_CHECK int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms, struct err *e);
+
+/* One sentence if this machine cannot do BPF at all (no bpf(), no permission, no BTF): ERR_KERNEL_NO_BPF. */
+MUST_CHECK int kernel_probe(struct err *e);
+
+#endif
