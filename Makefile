@@ -23,6 +23,16 @@ VERSION := 0.1.0
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-8s%s\n' '$(1)' '$(2)';)
 
+# What a Debian 12 host needs (make deps). DEPS_BUILD builds and installs, DEPS_DEMO runs `make demo`, the rest is for tests
+# and lint. The README lists the same by `make print-deps`.
+DEPS_BUILD := gcc clang llvm pkg-config libbpf-dev libelf-dev zlib1g-dev libssl-dev libarchive-dev libjansson-dev \
+	libcap-dev libseccomp-dev linux-libc-dev
+DEPS_DEMO := nginx-light curl dnsmasq-base bind9-dnsutils iproute2 procps
+DEPS_TEST := libcmocka-dev bpftool openssl jq socat wrk python3 softhsm2 opensc libengine-pkcs11-openssl strace valgrind \
+	libclang-rt-14-dev util-linux libcap2-bin binutils \
+	qemu-system-x86 busybox-static cpio zstd
+DEPS_LINT := clang-format clang-tidy cppcheck shellcheck codespell mandoc git
+
 PACKAGES := libbpf libelf zlib libcrypto libarchive jansson libcap libseccomp
 pkg_cflags := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 pkg_libs = $(shell $(PKG_CONFIG) --libs $(1))
@@ -44,7 +54,13 @@ MAKEFLAGS += --no-builtin-rules
 #   PROGRAMS     paths below build/, each with <path>_src, <path>_libs (in link order) and <path>_pkgs
 LIBRARIES :=
 PROGRAMS :=
+TEST_PROGRAMS :=
+UNIT_TESTS :=
+E2E_TESTS :=
+FUZZ_TARGETS :=
 include bundles/build.mk keys/build.mk packager/build.mk loader/build.mk bpf/build.mk tests/build.mk docs/build.mk
+
+include tests/rules.mk
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
@@ -65,9 +81,23 @@ $(BUILD)/obj/%.o: %.c Makefile
 
 -include $(shell [ -d $(BUILD)/obj ] && find $(BUILD)/obj -name '*.d')
 
-.PHONY: all programs bundles clean
+.PHONY: all programs bundles clean deps deps-build deps-demo
 all: programs bundles
 programs: $(addprefix $(BUILD)/,$(PROGRAMS))
+
+# Asks apt only for what is missing, so that it costs nothing the second time and works without a network then.
+define install_packages
+$(Q)set -e; missing=; have=" $$(dpkg-query -W -f='$${db:Status-Status}:$${Package} ' $(1) 2>/dev/null || true)"; \
+	for p in $(1); do case "$$have" in *" installed:$$p "*) ;; *) missing="$$missing $$p" ;; esac; done; \
+	if [ -n "$$missing" ]; then echo "  APT     $$missing"; apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+deps:
+	$(call install_packages,$(DEPS_BUILD) $(DEPS_DEMO) $(DEPS_TEST) $(DEPS_LINT))
+deps-build:
+	$(call install_packages,$(DEPS_BUILD))
+deps-demo:
+	$(call install_packages,$(DEPS_BUILD) $(DEPS_DEMO))
 
 clean:
 	$(Q)rm -rf build

@@ -9,10 +9,9 @@ static const struct {
 	const char *name;
 	int status;
 	const char *advice;
-} codes[ERR_CODE_COUNT] = {
-	[ERR_NONE] = {"ok", 0, ""},
+} codes[ERR_CODE_COUNT] = {[ERR_NONE] = {"ok", 0, ""},
 #define ERR_ROW(id, name, status, advice) [ERR_##id] = {name, status, advice},
-	ERR_CODES(ERR_ROW)
+			   ERR_CODES(ERR_ROW)
 #undef ERR_ROW
 };
 

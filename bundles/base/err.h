@@ -18,20 +18,23 @@ enum err_code {
 #define ERR_ENUM(id, name, status, advice) ERR_##id,
 	ERR_CODES(ERR_ENUM)
 #undef ERR_ENUM
-	ERR_CODE_COUNT,
+	    ERR_CODE_COUNT,
 };
 
 enum { ERR_FRAMES = 6, ERR_FRAME_BYTES = 320, ERR_LOG_BYTES = 16384 };
 
 struct err {
 	enum err_code code;
-	int errnum;	/* errno at the origin, 0 if none */
+	int errnum;     /* errno at the origin, 0 if none */
 	unsigned depth; /* frames in use; frame[0] is the origin */
 	char frame[ERR_FRAMES][ERR_FRAME_BYTES];
 	char log[ERR_LOG_BYTES]; /* what a library or the kernel said (verifier log, OpenSSL queue); may be empty */
 };
 
-#define ERR_INIT {.code = ERR_NONE}
+#define ERR_INIT                                                                                                       \
+	{                                                                                                              \
+		.code = ERR_NONE                                                                                       \
+	}
 
 /* Sets code and origin; drops what *e held. Always returns -1, so that `return err_set(...)` reads well.
  * e may be NULL where a caller only wants to know whether. */
@@ -49,9 +52,9 @@ void err_log(struct err *e, const char *text);
 /* "outer: inner: origin", always NUL-terminated; returns dst. */
 const char *err_text(const struct err *e, char *dst, size_t size);
 
-const char *err_name(enum err_code code);   /* "signature.untrusted"; "ok" for ERR_NONE */
-int err_status(enum err_code code);	    /* exit status of a command that ends so */
-const char *err_advice(enum err_code code); /* what the reader should do; never NULL */
+const char *err_name(enum err_code code);    /* "signature.untrusted"; "ok" for ERR_NONE */
+int err_status(enum err_code code);          /* exit status of a command that ends so */
+const char *err_advice(enum err_code code);  /* what the reader should do; never NULL */
 enum err_code err_by_name(const char *name); /* ERR_NONE if there is no such code */
 
 /* Writes "prog: what happened [code]\n  what to do\n" and the log to f; with json one object on one line:

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
 
 #define OWN_FREE __attribute__((cleanup(own_free_cleanup)))
-#define OWN_FD __attribute__((cleanup(own_fd_cleanup)))
+#define OWN_FD   __attribute__((cleanup(own_fd_cleanup)))
 #define OWN_FILE __attribute__((cleanup(own_file_cleanup)))
 /* OWN(manifest) calls manifest_free(struct manifest **), which must accept a pointer to NULL. */
 #define OWN(module) __attribute__((cleanup(module##_free)))

@@ -9,17 +9,17 @@
 enum { CONTROL_MAGIC = 0x6f627363, CONTROL_VERSION = 1, CONTROL_NAME_BYTES = 160, CONTROL_ARG_BYTES = 1024 };
 
 enum control_op {
-	CONTROL_INSTALL = 1,  /* fd: the bundle's file, read to its end once */
-	CONTROL_VERIFY,	      /* fd: the bundle; the whole gate and a load into the kernel; attaches nothing */
-	CONTROL_REMOVE,	      /* name */
+	CONTROL_INSTALL = 1, /* fd: the bundle's file, read to its end once */
+	CONTROL_VERIFY,      /* fd: the bundle; the whole gate and a load into the kernel; attaches nothing */
+	CONTROL_REMOVE,      /* name */
 	CONTROL_LIST,
-	CONTROL_STATUS,	      /* name or "" */
-	CONTROL_TRUST_ADD,    /* fd: PEM certificate; arg: name pattern */
+	CONTROL_STATUS,    /* name or "" */
+	CONTROL_TRUST_ADD, /* fd: PEM certificate; arg: name pattern */
 	CONTROL_TRUST_LIST,
 	CONTROL_TRUST_REMOVE, /* arg: signer, 64 hex or a unique prefix of at least 8 */
-	CONTROL_SET,	      /* name; arg: "param=value" */
-	CONTROL_PARAMS,	      /* name or "" */
-	CONTROL_AUDIT,	      /* JSON: {"entries": [...]}, newest last; arg: how many at most, decimal */
+	CONTROL_SET,          /* name; arg: "param=value" */
+	CONTROL_PARAMS,       /* name or "" */
+	CONTROL_AUDIT,        /* JSON: {"entries": [...]}, newest last; arg: how many at most, decimal */
 	CONTROL_OP_COUNT,
 };
 
@@ -38,11 +38,11 @@ enum control_kind { CONTROL_PROGRESS = 1, CONTROL_FINAL };
 struct control_reply {
 	uint32_t magic, version;
 	uint32_t kind;
-	uint32_t code;	     /* enum err_code of the final packet; 0: done. Stable by name only: code_name */
+	uint32_t code; /* enum err_code of the final packet; 0: done. Stable by name only: code_name */
 	int32_t errnum;
 	uint32_t step, steps; /* progress */
 	char code_name[64];
-	char text[1536];     /* progress or error text */
+	char text[1536]; /* progress or error text */
 	/* fd 0 of a final packet: sealed memfd with JSON (done), or with the error's log (refused; may be absent) */
 };
 

@@ -64,7 +64,7 @@ enum msg_result msg_recv(int sock, void *data, size_t size, int fds[static MSG_M
 	struct iovec iov = {.iov_base = data, .iov_len = size};
 	union fd_space space;
 	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = space.bytes, .msg_controllen = sizeof(space.bytes)};
+	    .msg_iov = &iov, .msg_iovlen = 1, .msg_control = space.bytes, .msg_controllen = sizeof(space.bytes)};
 	ssize_t n;
 
 	for (int i = 0; i < MSG_MAX_FDS; i++)

@@ -9,9 +9,9 @@ enum supervisor_op {
 	SUPERVISOR_SPAWN_WORKER = 1, /* fds: [0] worker's end of its socket pair, [1] events.sock listener,
 				      * [2] stats memfd, [3] /proc/kallsyms or -1 (then absent) */
 	SUPERVISOR_SPAWN_UNPACKER,   /* fds: [0] unpacker's end of its socket pair, [1] sealed memfd of the file */
-	SUPERVISOR_KILL,	     /* pid of a child spawned so */
+	SUPERVISOR_KILL,             /* pid of a child spawned so */
 	SUPERVISOR_PACKET_SOCKET,    /* answer: AF_PACKET socket, bound to nothing */
-	SUPERVISOR_READY,	     /* monitor serves: tell the service manager (sd_notify protocol) */
+	SUPERVISOR_READY,            /* monitor serves: tell the service manager (sd_notify protocol) */
 };
 
 struct supervisor_request {
@@ -22,15 +22,15 @@ struct supervisor_request {
 struct supervisor_reply {
 	uint32_t op;
 	int32_t errnum; /* 0: done */
-	int32_t pid;	/* of the spawned child */
-	/* fd 0: pidfd of the child, or the packet socket */
+	int32_t pid;    /* of the spawned child */
+			/* fd 0: pidfd of the child, or the packet socket */
 };
 
 /* Descriptors that the monitor finds at its start. */
 enum {
 	MONITOR_FD_SUPERVISOR = 3,
-	MONITOR_FD_CONTROL = 4, /* listening control.sock */
-	MONITOR_FD_EVENTS = 5,	/* listening events.sock */
+	MONITOR_FD_CONTROL = 4,  /* listening control.sock */
+	MONITOR_FD_EVENTS = 5,   /* listening events.sock */
 	MONITOR_FD_KALLSYMS = 6, /* /proc/kallsyms, opened with CAP_SYSLOG */
 };
 

@@ -37,25 +37,25 @@ struct worker_msg {
 	uint32_t bundle;     /* handle chosen by the monitor, unique while it runs */
 	uint32_t output;     /* index in the manifest's outputs */
 	uint32_t ring_bytes; /* OUTPUT of a ring: its max_entries */
-	uint32_t cpus;	     /* OUTPUT of a sample: values per key, 1 unless per-CPU */
+	uint32_t cpus;       /* OUTPUT of a sample: values per key, 1 unless per-CPU */
 	int32_t pid;
 	uint32_t kind;
 	int32_t errnum;
 	char name[2 * MANIFEST_NAME_MAX + 2]; /* NOTICE: bundle */
-	char action[16];		      /* NOTICE: "installed", "removed", "refused", "upgraded" */
-	char code[64];			      /* NOTICE of a refusal */
+	char action[16];                      /* NOTICE: "installed", "removed", "refused", "upgraded" */
+	char code[64];                        /* NOTICE of a refusal */
 	uint64_t serial;
 };
 
 /* A sampled map in its memfd, which the monitor fills before it sends SAMPLE and leaves alone until OUTPUT_DONE. */
 struct worker_sample {
-	uint64_t time_ns;      /* bpf_ktime_get_ns clock */
+	uint64_t time_ns; /* bpf_ktime_get_ns clock */
 	uint32_t entries;
-	uint32_t key_size;     /* bytes, padded to 8 */
-	uint32_t value_size;   /* bytes of one value, padded to 8 */
-	uint32_t cpus;	       /* values a key */
-	uint64_t left_out;     /* entries that did not fit */
-	uint8_t data[];	       /* entries times (key, value[cpus]) */
+	uint32_t key_size;   /* bytes, padded to 8 */
+	uint32_t value_size; /* bytes of one value, padded to 8 */
+	uint32_t cpus;       /* values a key */
+	uint64_t left_out;   /* entries that did not fit */
+	uint8_t data[];      /* entries times (key, value[cpus]) */
 };
 
 /* Counters in a memfd that the worker writes and the monitor reads (as untrusted numbers) for status and restart.
@@ -66,13 +66,13 @@ enum loss_source { LOSS_RING, LOSS_MAP, LOSS_PARSER, LOSS_SUBSCRIBER, LOSS_SAMPL
 
 struct worker_bundle_stats {
 	uint64_t bundle;
-	uint64_t events;	      /* records decoded */
-	uint64_t bytes;		      /* of those records */
+	uint64_t events;                  /* records decoded */
+	uint64_t bytes;                   /* of those records */
 	uint64_t lost[LOSS_SOURCE_COUNT]; /* those the worker sees: parser, subscriber, sampling */
 };
 
 struct worker_stats {
-	uint64_t sequence;	   /* last obs event's seq: goes on over a restart of the worker */
+	uint64_t sequence; /* last obs event's seq: goes on over a restart of the worker */
 	uint64_t started_ns;
 	uint64_t subscribers, subscribers_total, subscribers_refused;
 	uint64_t sent_events, sent_bytes;

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Every static check; all run, and the status tells whether all were clean.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+failed=0 passed=0
+
+run() {
+	local name=$1 out
+	shift
+	if out=$("$@" 2>&1); then
+		printf 'passed  %s\n' "$name"
+		passed=$((passed + 1))
+	else
+		printf 'FAILED  %s\n%s\n' "$name" "$out"
+		failed=$((failed + 1))
+	fi
+}
+
+list() { git ls-files -co --exclude-standard "$@"; }
+
+mapfile -t c_files < <(list '*.c' | grep -v '\.bpf\.c$')
+mapfile -t formatted < <(list '*.c' '*.h' | grep -v '^bpf/include/')
+mapfile -t own_c < <(printf '%s\n' "${c_files[@]}" | grep -E '^(bundles|keys|packager|loader)/')
+mapfile -t shell < <(
+	list '*.sh' .ci/run
+	list | while read -r f; do [ "${f##*.}" != sh ] && [ -f "$f" ] && head -c 20 "$f" | grep -qa '^#!.*\(ba\)\?sh' && echo "$f"; done
+)
+mapfile -t man < <(list 'docs/man/*.[1-8]')
+flags="$(make -s print-cppflags)"
+
+tidy() {
+	# shellcheck disable=SC2086
+	printf '%s\n' "${own_c[@]}" | xargs -P "$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$@" -- '"-std=gnu11 $flags"' 2>/dev/null' tidy
+}
+
+private_keys() { ! git grep -lE 'BEGIN ([A-Z]+ )?PRIVATE KEY-----$' -- ':!*.md'; }
+
+run "include direction" tests/lint/includes.sh
+run "no private keys" private_keys
+run "clang-format" clang-format --dry-run -Werror "${formatted[@]}"
+run "shellcheck" shellcheck -S style -x -P SCRIPTDIR "${shell[@]}"
+run "codespell" codespell --quiet-level=2 --ignore-words=tests/lint/words "${c_files[@]}" "${shell[@]}" "${man[@]}" README.md docs/design
+[ "${#man[@]}" -gt 0 ] && run "mandoc" mandoc -Tlint -W warning "${man[@]}"
+run "cppcheck" cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
+	--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -j "$(nproc)" -I. "${own_c[@]}"
+run "clang-tidy" tidy
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]

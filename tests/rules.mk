@@ -1,0 +1,58 @@
+# How tests run. What there is to run is in tests/build.mk:
+#   UNIT_TESTS    tests/unit/<name>_test.c, with tests/bin/<name>_src, _libs, _pkgs
+#   E2E_TESTS     tests/e2e/<name>.sh
+#   FUZZ_TARGETS  tests/fuzz/<name>_fuzz.c, with fuzz/<name>_libs, _pkgs; corpus in tests/fuzz/corpus/<name>/, maybe a
+#                 dictionary tests/fuzz/<name>.dict
+
+FUZZ_SECONDS ?= 60
+TESTS ?=
+
+TEST_PROGRAMS += $(addprefix tests/bin/,$(UNIT_TESTS))
+ifdef FUZZ
+PROGRAMS :=
+TEST_PROGRAMS := $(addprefix fuzz/,$(FUZZ_TARGETS))
+$(foreach t,$(FUZZ_TARGETS),$(eval fuzz/$(t)_src := tests/fuzz/$(t)_fuzz.c)$(eval fuzz/$(t)_ldflags := -fsanitize=fuzzer))
+override CFLAGS += -fsanitize=fuzzer-no-link
+endif
+
+.PHONY: check check-run check-unit check-e2e check-vm check-fuzz fuzz fuzz-programs bench demo lint format test-programs
+
+# Installs first, then looks for the libraries: hence a make of its own.
+check: deps
+	$(Q)$(MAKE) --no-print-directory check-run
+
+test-programs: $(addprefix $(BUILD)/,$(TEST_PROGRAMS))
+
+check-run: all test-programs
+	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs \
+		$(if $(TESTS),$(TESTS),$(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS)) $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS)))
+
+check-unit: all test-programs
+	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS))
+
+check-e2e: all
+	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS))
+
+check-vm: all test-programs
+	$(Q)BUILD=$(BUILD) tests/vm/run.sh
+
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=address,undefined FUZZ=1 fuzz-programs
+	$(Q)tests/fuzz/run.sh build/fuzz/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+fuzz-programs: $(addprefix $(BUILD)/,$(TEST_PROGRAMS))
+
+demo: deps-demo
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) tests/demo.sh
+
+lint:
+	$(Q)tests/lint/run.sh
+
+C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+format:
+	$(Q)clang-format -i $(C_FILES)
+
+.PHONY: print-cppflags
+print-cppflags:
+	@echo '$(CPPFLAGS)'
