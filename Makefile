@@ -27,10 +27,10 @@ say = $(if $(V),,@printf '  %-8s%s\n' '$(1)' '$(2)';)
 # and lint. The README lists the same by `make print-deps`.
 DEPS_BUILD := gcc clang llvm pkg-config libbpf-dev libelf-dev zlib1g-dev libssl-dev libarchive-dev libjansson-dev \
 	libcap-dev libseccomp-dev linux-libc-dev
-DEPS_DEMO := nginx-light curl dnsmasq-base bind9-dnsutils iproute2 procps
-DEPS_TEST := libcmocka-dev bpftool openssl jq socat wrk python3 softhsm2 opensc libengine-pkcs11-openssl strace valgrind \
-	libclang-rt-14-dev util-linux libcap2-bin binutils \
-	qemu-system-x86 busybox-static cpio zstd
+DEPS_DEMO := busybox-static curl dnsmasq-base bind9-dnsutils iproute2 procps util-linux
+DEPS_TEST := libcmocka-dev nginx-light bpftool openssl jq socat wrk python3 softhsm2 opensc libengine-pkcs11-openssl strace valgrind \
+	libclang-rt-14-dev libcap2-bin binutils \
+	qemu-system-x86 cpio
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck codespell mandoc git
 
 PACKAGES := libbpf libelf zlib libcrypto libarchive jansson libcap libseccomp

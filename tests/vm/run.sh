@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Runs tests/vm/guest.sh on Debian's kernels in virtual machines without hardware help.
+#
+#	BUILD=build tests/vm/run.sh [KERNEL...]        default: 5.10 6.1 6.12 7
+#
+# The machine is an initramfs of busybox, the programs under test and their shared libraries; it has no disk and no network
+# but its loopback. Each check is one line `ok NAME`, `FAIL NAME: reason` or `SKIP NAME: reason` on its console.
+set -uo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+build=${BUILD:-build}
+case $build in /*) ;; *) build=$root/$build ;; esac
+timeout=${VM_TIMEOUT:-240}
+kernels=("$@")
+[ "${#kernels[@]}" -gt 0 ] || kernels=(5.10 6.1 6.12 7)
+logs=$build/tests/logs
+mkdir -p "$logs"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# copy PROGRAM [PATH_IN_GUEST]: with the shared libraries it needs, where the loader looks for them.
+copy() {
+	local from=$1 to=$work/root/${2:-${1#/}} lib
+	[ -f "$from" ] || from=$(command -v "$from") || { echo "FAIL vm: no $1 on this machine" >&2; exit 1; }
+	mkdir -p "$(dirname "$to")"
+	cp -L "$from" "$to"
+	ldd "$from" 2>/dev/null | grep -oE '/[^ ]+' | while read -r lib; do
+		[ -e "$work/root$lib" ] || { mkdir -p "$work/root$(dirname "$lib")" && cp -L "$lib" "$work/root$lib"; }
+	done
+}
+
+make_root() {
+	mkdir -p "$work/root"/{bin,dev,proc,sys,tmp,etc,run,var/lib,obs/bundles,obs/tests}
+	copy "$(command -v busybox)" bin/busybox
+	for program in bin/obspkg bin/obsload libexec/obsload/monitor libexec/obsload/worker libexec/obsload/unpacker; do
+		copy "$build/$program" "obs/$program"
+	done
+	cp "$build"/bundles/*.tar "$work/root/obs/bundles/"
+	copy "$(command -v bpftool || echo /usr/sbin/bpftool)" bin/bpftool
+	copy "$(command -v jq)" bin/jq
+	for test in ${VM_TESTS:-monitor_kernel}; do
+		[ -f "$build/tests/bin/$test" ] && copy "$build/tests/bin/$test" "obs/tests/$test"
+	done
+	[ -d "$build/tests/bpf" ] && mkdir -p "$work/root/obs/tests/bpf" && cp "$build"/tests/bpf/*.o "$work/root/obs/tests/bpf/"
+	[ -d "$build/tests/bundles" ] && cp "$build"/tests/bundles/*.tar "$work/root/obs/bundles/"
+	# OpenSSL and the resolver read these; nothing else of the host is copied.
+	echo 'root:x:0:0:root:/:/bin/sh' >"$work/root/etc/passwd"
+	echo 'root:x:0:' >"$work/root/etc/group"
+	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
+	cp "$here/guest.sh" "$work/root/obs/guest.sh"
+	cat >"$work/root/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin:/obs/bin HOME=/ TERM=dumb
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mount -t bpf bpf /sys/fs/bpf
+mount -t tracefs trace /sys/kernel/tracing
+mount -t cgroup2 cgroup /sys/fs/cgroup
+ip link set lo up
+echo "kernel $(uname -r)"
+sh /obs/guest.sh
+echo "guest ended with $?"
+poweroff -f
+INIT
+	chmod 755 "$work/root/init"
+	(cd "$work/root" && find . -print0 | cpio --null -o -H newc --quiet | gzip -1) >"$work/init.gz"
+}
+
+passed=0 failed=0 skipped=0
+make_root
+for kernel in "${kernels[@]}"; do
+	start=$SECONDS
+	log=$logs/vm-$kernel.log
+	if ! vmlinuz=$("$here/kernel.sh" "$kernel"); then
+		echo "FAIL vm $kernel: no kernel image"
+		failed=$((failed + 1))
+		continue
+	fi
+	timeout "$timeout" qemu-system-x86_64 -M q35 -cpu max -m 1536 -smp 2 -nographic -no-reboot -kernel "$vmlinuz" \
+		-initrd "$work/init.gz" -append "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,bpf" \
+		</dev/null 2>&1 | tr -d '\r' >"$log"
+	good=$(grep -c '^ok ' "$log")
+	bad=$(grep -c '^FAIL ' "$log")
+	skips=$(grep -c '^SKIP ' "$log")
+	grep -q '^guest ended with 0$' "$log" || [ "$bad" -gt 0 ] || { bad=1 && echo 'FAIL guest: did not end well' >>"$log"; }
+	passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skips))
+	if [ "$bad" -gt 0 ]; then
+		printf 'FAILED  vm %-28s %4d ok %3d failed %4d s; its log:\n' "$kernel" "$good" "$bad" $((SECONDS - start))
+		tail -n 150 "$log" | sed 's/^/    /'
+	else
+		printf 'passed  vm %-28s %4d ok %15d s\n' "$kernel $(sed -n 's/^kernel //p' "$log")" "$good" $((SECONDS - start))
+	fi
+	grep '^SKIP ' "$log"
+done
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
