@@ -2,6 +2,7 @@
 #ifndef OBS_SANDBOX_H
 #define OBS_SANDBOX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -10,14 +11,28 @@
 enum sandbox_role { SANDBOX_SUPERVISOR, SANDBOX_MONITOR, SANDBOX_WORKER, SANDBOX_UNPACKER };
 
 /* Reduces a root process to the role's capabilities: bounding set, ambient and inheritable empty, permitted and
- * effective as listed, no_new_privs. Called before anything hostile is read. */
+ * effective as listed, no_new_privs. Called before anything hostile is read.
+ * The supervisor is the exception: its bounding set keeps what a monitor needs and it may gain privileges by exec, since
+ * that is how it starts the monitor again; its permitted set holds only its own.
+ * ERR_KERNEL_NO_BPF if the process does not have what the role needs. */
 MUST_CHECK int sandbox_capabilities(enum sandbox_role role, struct err *e);
 
-/* Own uid and gid, no supplementary groups, no capabilities, no_new_privs, dumpable off. Must be root. */
+/* The names of the role's capabilities on this kernel, comma-separated, as cap_to_text(3) writes them. */
+void sandbox_capability_names(enum sandbox_role role, char *dst, size_t size);
+
+/* Own uid and gid, no supplementary groups, no capabilities in any set, no_new_privs, dumpable off. Must be root with
+ * CAP_SETUID, CAP_SETGID and CAP_SETPCAP. */
 MUST_CHECK int sandbox_identity(uid_t uid, gid_t gid, struct err *e);
 
-/* Landlock (no file system at all, no TCP where the kernel can tell), rlimits and the role's seccomp filter (default
- * action: kill the process). Landlock missing in the kernel is no error: seccomp already refuses open. */
+/* Death with the parent, dumpable off, Landlock (no file system at all, no TCP where the kernel can tell), rlimits and
+ * the role's seccomp filter. A call that an attacker would want kills the process; for worker and unpacker every other
+ * call that is not listed does too, except that opening a file says EACCES. The monitor gets EPERM for unlisted calls.
+ * Landlock missing in the kernel is no error: seccomp already refuses open. The supervisor has no filter, because its
+ * children would inherit it. */
 MUST_CHECK int sandbox_enter(enum sandbox_role role, struct err *e);
+
+/* The two layers of sandbox_enter by themselves, so that a test can try what each one stops. */
+MUST_CHECK int sandbox_landlock(bool *enforced, struct err *e);
+MUST_CHECK int sandbox_seccomp(enum sandbox_role role, struct err *e);
 
 #endif
