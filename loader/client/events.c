@@ -1,0 +1,171 @@
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+
+#include "bundles/base/file.h"
+#include "loader/client/ask.h"
+#include "loader/client/commands.h"
+#include "loader/client/pretty.h"
+#include "loader/client/where.h"
+
+/* A record has at most 32 KiB, of which each byte may become a few characters. */
+enum { LINE_MAX_BYTES = 4 << 20, READ_BYTES = 256 << 10 };
+
+struct stream {
+	const struct options *o;
+	struct pretty pretty;
+	char *line; /* what came and is not yet shown */
+	size_t used, room;
+	uint64_t shown;
+	bool ended; /* --count reached, or standard output closed */
+};
+
+/* The worker says why in a last line. */
+static int error_line(const char *line, size_t size, struct err *e)
+{
+	OWN_JSON json_t *answer = json_loadb(line, size, 0, NULL);
+	const json_t *error = json_object_get(answer, "error");
+	const char *code = json_string_value(json_object_get(error, "code"));
+	const char *message = json_string_value(json_object_get(error, "message"));
+
+	if (!code)
+		return err_set(e, ERR_DAEMON_PROTOCOL, "the daemon's error has no code");
+	return ask_refusal(e, code, 0, message ? message : "", NULL);
+}
+
+static bool starts_with(const char *line, size_t size, const char *start)
+{
+	return size >= strlen(start) && memcmp(line, start, strlen(start)) == 0;
+}
+
+static int show(struct stream *s, const char *line, size_t size, struct err *e)
+{
+	if (starts_with(line, size, "{\"error\":"))
+		return error_line(line, size, e);
+	if (s->o->json)
+		fwrite(line, 1, size, stdout);
+	else
+		pretty_event(&s->pretty, stdout, line, size);
+	/* Losses are told, not counted: --count asks for events. A string cannot hold this text, since its quotes would be
+	 * escaped. */
+	if (!memmem(line, size, "\"event\":\"obs.lost\"", strlen("\"event\":\"obs.lost\"")))
+		s->shown++;
+	if (s->o->count && s->shown >= s->o->count)
+		s->ended = true;
+	return 0;
+}
+
+static int show_lines(struct stream *s, struct err *e)
+{
+	char *start = s->line, *newline;
+	size_t left = s->used;
+
+	while (!s->ended && (newline = memchr(start, '\n', left))) {
+		size_t size = (size_t)(newline - start) + 1;
+		if (show(s, start, size, e))
+			return -1;
+		start += size;
+		left -= size;
+	}
+	memmove(s->line, start, left);
+	s->used = left;
+	/* A full pipe or closed terminal: fflush tells. EPIPE is an end like any other. */
+	if (fflush(stdout)) {
+		if (errno != EPIPE)
+			return err_errno(e, ERR_IO, "standard output");
+		s->ended = true;
+	}
+	return 0;
+}
+
+static int grow(struct stream *s, struct err *e)
+{
+	if (s->room - s->used >= READ_BYTES)
+		return 0;
+	if (s->room >= LINE_MAX_BYTES)
+		return err_set(e, ERR_DAEMON_PROTOCOL, "a line of more than %d bytes", LINE_MAX_BYTES);
+	size_t room = s->room ? 2 * s->room : 2 * (size_t)READ_BYTES;
+	char *grown = realloc(s->line, room);
+	if (!grown)
+		return err_set(e, ERR_NOMEM, "%zu bytes of events", room);
+	s->line = grown;
+	s->room = room;
+	return 0;
+}
+
+static int receive(struct stream *s, int sock, struct err *e)
+{
+	if (grow(s, e))
+		return -1;
+	ssize_t n = read(sock, s->line + s->used, s->room - s->used);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (n < 0 && errno != ECONNRESET)
+		return err_errno(e, ERR_IO, "events");
+	if (n <= 0) {
+		s->ended = true;
+		return err_set(e, ERR_DAEMON_FAILED, "the daemon ended the stream");
+	}
+	s->used += (size_t)n;
+	return show_lines(s, e);
+}
+
+/* Until --count, a signal, a closed standard output, or the daemon ends it. */
+static int follow(struct stream *s, int sock, int signals, struct err *e)
+{
+	struct pollfd polled[] = {
+	    {.fd = sock, .events = POLLIN},
+	    {.fd = signals, .events = POLLIN},
+	    {.fd = STDOUT_FILENO, .events = 0}, /* POLLERR when a pipe's reader goes, even while no event comes */
+	};
+
+	while (!s->ended) {
+		if (poll(polled, ARRAY_LEN(polled), -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			return err_errno(e, ERR_IO, "poll");
+		}
+		if (polled[1].revents || polled[2].revents & (POLLERR | POLLHUP))
+			return 0;
+		if (polled[0].revents && receive(s, sock, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* Ctrl-C is how one leaves: it ends between two lines, with status 0. */
+static int watch_signals(int *out_fd, struct err *e)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return err_errno(e, ERR_IO, "signals");
+	*out_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	return *out_fd < 0 ? err_errno(e, ERR_IO, "signalfd") : 0;
+}
+
+int command_events(const struct options *o, int argc, char **argv, struct err *e)
+{
+	OWN_FREE char *request = NULL;
+	OWN_FD int sock = -1;
+	OWN_FD int signals = -1;
+	struct stream s = {.o = o};
+	struct term term = term_of(STDOUT_FILENO);
+
+	if (where_request(o, argc, argv, &request, e) ||
+	    ask_connect(o->run_dir, "events.sock", SOCK_STREAM, &sock, e) || watch_signals(&signals, e))
+		return -1;
+	/* A refusal (too many subscribers) may have closed the socket: its line is still there to be read. */
+	if (send(sock, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request) && errno != EPIPE)
+		return err_errno(e, ERR_IO, "events request");
+	pretty_init(&s.pretty, &term);
+	int result = follow(&s, sock, signals, e);
+	free(s.line);
+	return result;
+}

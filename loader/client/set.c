@@ -1,0 +1,38 @@
+#include <string.h>
+
+#include "loader/client/ask.h"
+#include "loader/client/commands.h"
+#include "loader/client/view.h"
+
+static int set_one(const struct options *o, const char *name, const char *assignment, struct err *e)
+{
+	struct control_request request;
+	OWN_JSON json_t *answer = NULL;
+
+	if (ask_request(CONTROL_SET, name, assignment, &request, e) || ask(o, &request, -1, &answer, e))
+		return -1;
+	if (!answer)
+		return 0;
+	view_put(view_text(answer, "name"));
+	fputc(' ', stdout);
+	view_put(view_text(answer, "parameter"));
+	fputs(": \"", stdout);
+	view_put(view_text(answer, "previous"));
+	fputs("\" is now \"", stdout);
+	view_put(view_text(answer, "value"));
+	fputs("\"\n", stdout);
+	return 0;
+}
+
+int command_set(const struct options *o, int argc, char **argv, struct err *e)
+{
+	/* Each is one request, so look at all before the first takes effect. */
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == '=' || !strchr(argv[i], '='))
+			return err_set(e, ERR_USAGE, "\"%s\" is not param=value", argv[i]);
+	for (int i = 1; i < argc; i++)
+		if (set_one(o, argv[0], argv[i], e))
+			return i > 1 ? err_wrap(e, "%s (%d of %d before it took effect)", argv[i], i - 1, argc - 1)
+				     : -1;
+	return 0;
+}

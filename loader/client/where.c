@@ -1,0 +1,117 @@
+#include "loader/client/where.h"
+
+#include <string.h>
+
+#include "loader/client/ask.h"
+
+/* Longer ones first: "<=" is not "<" and "=5". */
+static const char *const operators[] = {"!=", "<=", ">=", "==", "=", "<", ">", "~"};
+
+static bool in_name(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+	       c == '-';
+}
+
+static const char *operator_at(const char *p)
+{
+	for (size_t i = 0; i < ARRAY_LEN(operators); i++)
+		if (strncmp(p, operators[i], strlen(operators[i])) == 0)
+			return operators[i];
+	return NULL;
+}
+
+static json_t *value_of(const char *text)
+{
+	size_t len = strlen(text);
+	json_t *value;
+
+	if (len >= 2 && text[0] == '"' && text[len - 1] == '"')
+		return json_stringn(text + 1, len - 2);
+	if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
+		return json_boolean(text[0] == 't');
+	/* Only what is a number by JSON's grammar: "10.0.0.7" and "007" are text. */
+	value = json_loads(text, JSON_DECODE_ANY, NULL);
+	if (json_is_number(value))
+		return value;
+	json_decref(value);
+	return json_string(text);
+}
+
+int where_parse(const char *text, json_t **out, struct err *e)
+{
+	const char *p = text, *name, *op;
+	size_t name_len;
+
+	while (*p == ' ')
+		p++;
+	name = p;
+	while (in_name(*p))
+		p++;
+	name_len = (size_t)(p - name);
+	while (*p == ' ')
+		p++;
+	op = operator_at(p);
+	if (name_len == 0 || !op)
+		return err_set(e, ERR_USAGE, "--where \"%s\" is not: field operator value", text);
+	p += strlen(op);
+	while (*p == ' ')
+		p++;
+	if (*p == '\0')
+		return err_set(e, ERR_USAGE, "--where \"%s\" has no value", text);
+	if (strcmp(op, "==") == 0)
+		op = "=";
+	json_t *value = value_of(p);
+	if (!value)
+		return err_set(e, ERR_USAGE, "--where \"%s\": the value is no UTF-8 text", text);
+	*out = json_pack("{s:s%, s:s, s:o}", "field", name, name_len, "op", op, "value", value);
+	return *out ? 0 : err_set(e, ERR_NOMEM, "--where");
+}
+
+static int add_where(json_t *request, const struct options *o, struct err *e)
+{
+	json_t *list = json_array();
+
+	if (json_object_set_new(request, "where", list))
+		return err_set(e, ERR_NOMEM, "request");
+	for (size_t i = 0; i < o->where_count; i++) {
+		json_t *condition;
+		if (where_parse(o->where[i], &condition, e))
+			return -1;
+		if (json_array_append_new(list, condition))
+			return err_set(e, ERR_NOMEM, "request");
+	}
+	return 0;
+}
+
+static int add_patterns(json_t *request, int argc, char **argv, struct err *e)
+{
+	json_t *list = json_array();
+
+	if (json_object_set_new(request, "events", list))
+		return err_set(e, ERR_NOMEM, "request");
+	for (int i = 0; i < argc; i++)
+		if (json_array_append_new(list, json_string(argv[i])))
+			return err_set(e, ERR_USAGE, "event pattern %d is no UTF-8 text", i + 1);
+	return 0;
+}
+
+int where_request(const struct options *o, int argc, char **argv, char **out, struct err *e)
+{
+	OWN_JSON json_t *request = json_object();
+
+	if (!request)
+		return err_set(e, ERR_NOMEM, "request");
+	if (argc && add_patterns(request, argc, argv, e))
+		return -1;
+	if (o->where_count && add_where(request, o, e))
+		return -1;
+	if ((o->bundle && json_object_set_new(request, "bundle", json_string(o->bundle))) ||
+	    (o->last && json_object_set_new(request, "last", json_integer((json_int_t)o->last))) ||
+	    (o->sample && json_object_set_new(request, "sample", json_integer((json_int_t)o->sample))))
+		return err_set(e, ERR_USAGE, "--bundle is no UTF-8 text");
+	OWN_FREE char *text = json_dumps(request, JSON_COMPACT);
+	if (!text || asprintf(out, "%s\n", text) < 0)
+		return err_set(e, ERR_NOMEM, "request");
+	return 0;
+}

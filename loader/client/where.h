@@ -1,0 +1,17 @@
+/* The request line of `obsload events` (obs-events(5)). */
+#ifndef OBS_CLIENT_WHERE_H
+#define OBS_CLIENT_WHERE_H
+
+#include <jansson.h>
+
+#include "loader/client/options.h"
+
+/* One --where: "field op value" as {"field", "op", "value"}. Operators as in obs-events(5); spaces around them may be
+ * left out. A value that reads as a JSON number, true or false is sent as such, unless it stands in double quotes; all
+ * else is text. ERR_USAGE. */
+MUST_CHECK int where_parse(const char *text, json_t **out, struct err *e);
+
+/* The whole request from options and event patterns, with its newline; the caller frees *out. */
+MUST_CHECK int where_request(const struct options *o, int argc, char **argv, char **out, struct err *e);
+
+#endif
