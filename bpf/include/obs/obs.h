@@ -25,6 +25,9 @@
 
 #include <obs/event.h>
 
+/* libbpf's BPF_PROG() leaves ctx unused in most programs. */
+#pragma clang diagnostic ignored "-Wunused-parameter"
+
 #define OBS_TAG(text) __attribute__((btf_decl_tag("obs:" text)))
 #define OBS_STR_(x) #x
 #define OBS_STR(x) OBS_STR_(x)
@@ -37,18 +40,23 @@
 #define OBS_LINEAR(base, step) OBS_TAG("format=linear") OBS_TAG("base=" OBS_STR(base)) OBS_TAG("step=" OBS_STR(step))
 #define OBS_HIDE OBS_TAG("hide=1")
 
-/* ---- events: OBS_EVENT(struct tag, id, "family.name") after the struct's definition keeps it in BTF ---- */
+/* An enum's names in events are what stands after the last "__" of each enumerator (obs_role__client: "client"), or all of
+ * it where it has none. */
+
+/* ---- events: OBS_EVENT(struct tag, id, "family.name") after the struct's definition keeps it in BTF, by a pointer in a
+ * section that libbpf leaves alone (in .bss it would cost a map) ---- */
 #define OBS_EVENT_NAME(name) OBS_TAG("event=" name)
 #define OBS_EVENT(type, id, name)                                                                                      \
 	OBS_TAG("event=" name) OBS_TAG("id=" OBS_STR(id));                                                             \
-	struct type *obs_event_##type __attribute__((unused))
+	struct type *obs_event_##type SEC("obs.events")
 
 /* ---- programs: before SEC() ---- */
 #define OBS_OPTIONAL OBS_TAG("optional=1")
 #define OBS_ALTERNATIVE(group, order) OBS_TAG("group=" group) OBS_TAG("order=" OBS_STR(order))
 #define OBS_SINCE(kernel) OBS_TAG("since=" kernel)
 /* Attach options, "key=value ...": interface=all|NAME, direction=ingress|egress (tc), frequency=19 (perf_event),
- * interval_ms=1000 (iter; without it once, at start), cgroup=PATH below the cgroup2 root. */
+ * interval_ms=1000 (iter; without it once, at start), map=NAME (iter/bpf_map_elem and iter/bpf_sk_storage_map: the map of
+ * the same object that is walked), cgroup=PATH below the cgroup2 root. */
 #define OBS_ATTACH(options) OBS_TAG("attach=" options)
 
 /* ---- outputs ---- */
