@@ -12,7 +12,11 @@
 
 struct cert; /* one certificate */
 
+/* Exactly one certificate; text and other PEM blocks around it are skipped. ERR_CERTIFICATE_MALFORMED. */
 MUST_CHECK int cert_from_pem(const uint8_t *pem, size_t size, struct cert **out, struct err *e);
+/* The first certificate with those that follow it, which are its issuers: cms_sign sends them along, so that a host that
+ * trusts only the root can build the chain. At most 8 in all. */
+MUST_CHECK int cert_chain_from_pem(const uint8_t *pem, size_t size, struct cert **out, struct err *e);
 void cert_free(struct cert **cert);
 
 struct cert_info {
@@ -33,7 +37,9 @@ struct trust; /* the certificates that a host trusts, and the signers it has rev
 
 MUST_CHECK int trust_new(struct trust **out, struct err *e);
 void trust_free(struct trust **trust);
+/* The same certificate twice counts once. */
 MUST_CHECK int trust_add(struct trust *trust, const struct cert *cert, struct err *e);
+/* A signature whose chain has this key, as signer or as issuer, does not count any more. */
 MUST_CHECK int trust_revoke(struct trust *trust, const struct digest *signer, struct err *e);
 /* Every *.pem of the folder, in the order of their names; a file that is no certificate is an error naming it. A folder
  * that does not exist is an empty store. */

@@ -24,13 +24,27 @@ struct gate {
 	void *serial_ctx;
 };
 
+/* A signature that does not count: its signer is unknown here, revoked, expired, ... Its file name is the signer, which
+ * is proven for none of these. */
+struct gate_aside {
+	struct digest signer;
+	enum err_code code;
+};
+
 /* Takes files over on success. What was decided until a refusal (signers, name) is in *seen for the audit, which may be
- * NULL; seen->name is set only after a signature held. */
+ * NULL; seen->name is set only after a signature held.
+ *
+ * Several signatures: one that does not count (signature.untrusted and .algorithm, certificate.expired, .not_yet_valid,
+ * .usage and .revoked) is set aside, and the others decide; if none is left, the refusal has the gravest of their codes.
+ * One that is malformed, or misnamed, or a trusted signer's and not of this manifest, refuses the bundle whatever the
+ * others say. */
 struct gate_seen {
 	struct digest manifest;
 	bool manifest_known;
 	struct cms_signer signers[BUNDLE_MAX_SIGNATURES];
 	size_t signer_count;
+	struct gate_aside aside[BUNDLE_MAX_SIGNATURES];
+	size_t aside_count;
 	char name[2 * MANIFEST_NAME_MAX + 2];
 	uint64_t serial;
 };

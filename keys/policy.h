@@ -12,10 +12,15 @@
 #ifndef OBS_KEYS_POLICY_H
 #define OBS_KEYS_POLICY_H
 
+#include <stdint.h>
+
 #include "bundles/manifest.h"
 #include "keys/cms.h"
 
 struct policy;
+
+/* Where no grant applies: the capabilities of the policy itself. */
+#define POLICY_NO_GRANT SIZE_MAX
 
 /* The policy of a host without a policy.json: no grants, the default capabilities. */
 MUST_CHECK int policy_default(struct policy **out, struct err *e);
@@ -32,8 +37,9 @@ MUST_CHECK int policy_ungrant(struct policy *policy, const struct digest *signer
 /* The patterns granted to a signer, joined with ", " into dst. */
 void policy_names_of(const struct policy *policy, const struct digest *signer, char *dst, size_t size);
 
-/* Gate step 5: index of the grant that admits this name for these signers in *out_grant.
- * ERR_POLICY_NAME (nobody may sign it), ERR_POLICY_THRESHOLD (too few of those who may). */
+/* Gate step 5: index of the first grant that admits this name for these signers in *out_grant. A signer is granted if the
+ * grant lists its key or one above it in its chain; what counts are distinct leaf keys.
+ * ERR_POLICY_NAME (nobody may sign it, or none of those who did), ERR_POLICY_THRESHOLD (too few of those who may). */
 MUST_CHECK int policy_admit(const struct policy *policy, const char *name, const struct cms_signer *signers,
 			    size_t signer_count, size_t *out_grant, struct err *e);
 

@@ -1,0 +1,251 @@
+#include "keys/cms.h"
+
+#include <openssl/cms.h>
+#include <openssl/err.h>
+#include <openssl/objects.h>
+#include <string.h>
+
+#include "bundles/limits.h"
+#include "keys/x509.h"
+
+static void cms_free(CMS_ContentInfo **cms)
+{
+	CMS_ContentInfo_free(*cms);
+	*cms = NULL;
+}
+
+static void certs_free(STACK_OF(X509) **certs)
+{
+	sk_X509_pop_free(*certs, X509_free);
+	*certs = NULL;
+}
+
+static void bio_free(BIO **bio)
+{
+	BIO_free(*bio);
+	*bio = NULL;
+}
+
+/* Threat: two encodings of one signature, or bytes that no reader looks at. */
+static int decode(const uint8_t *der, size_t size, CMS_ContentInfo **out, struct err *e)
+{
+	OWN(cms) CMS_ContentInfo *cms = NULL;
+	OWN_FREE uint8_t *again = NULL;
+	const uint8_t *p = der;
+
+	if (size == 0 || size > BUNDLE_SIGNATURE_MAX_BYTES)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "a signature of %zu bytes", size);
+	cms = d2i_CMS_ContentInfo(NULL, &p, (long)size);
+	if (!cms)
+		return x509_error(e, ERR_SIGNATURE_MALFORMED, "not a CMS structure");
+	if (p != der + size)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "%zu bytes follow the signature", (size_t)(der + size - p));
+	int n = i2d_CMS_ContentInfo(cms, &again);
+	if (n < 0 || (size_t)n != size || memcmp(again, der, size) != 0)
+		return x509_error(e, ERR_SIGNATURE_MALFORMED, "the signature is not in DER form");
+	*out = TAKE_PTR(cms);
+	return 0;
+}
+
+static bool has_crls(CMS_ContentInfo *cms)
+{
+	STACK_OF(X509_CRL) *crls = CMS_get1_crls(cms);
+	bool some = sk_X509_CRL_num(crls) > 0;
+
+	sk_X509_CRL_pop_free(crls, X509_CRL_free);
+	return some;
+}
+
+static int check_shape(CMS_ContentInfo *cms, CMS_SignerInfo **out, struct err *e)
+{
+	if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "not CMS SignedData");
+	if (OBJ_obj2nid(CMS_get0_eContentType(cms)) != NID_pkcs7_data)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signed content is not plain data");
+	ASN1_OCTET_STRING **content = CMS_get0_content(cms);
+	if (!content || *content)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature is not detached");
+	STACK_OF(CMS_SignerInfo) *signers = CMS_get0_SignerInfos(cms);
+	if (sk_CMS_SignerInfo_num(signers) != 1)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "%d signers in one signature", sk_CMS_SignerInfo_num(signers));
+	CMS_SignerInfo *signer = sk_CMS_SignerInfo_value(signers, 0);
+	/* Threat: without signed attributes, a signature over attributes is also one over content of those bytes. */
+	if (CMS_signed_get_attr_count(signer) <= 0)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature has no signed attributes");
+	if (CMS_unsigned_get_attr_count(signer) > 0 || has_crls(cms))
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature carries things that nobody signed");
+	*out = signer;
+	return 0;
+}
+
+/* Leaf and certs are borrowed from cms, but for certs, which the caller frees. */
+static int open_signature(const uint8_t *der, size_t size, CMS_ContentInfo **out, CMS_SignerInfo **out_signer,
+			  X509 **out_leaf, struct err *e)
+{
+	OWN(cms) CMS_ContentInfo *cms = NULL;
+	CMS_SignerInfo *signer = NULL;
+	X509 *leaf = NULL;
+
+	ERR_clear_error();
+	if (decode(der, size, &cms, e) || check_shape(cms, &signer, e))
+		return -1;
+	/* Binds the signer to one certificate, which is the one that CMS_verify uses then. */
+	if (CMS_set1_signers_certs(cms, NULL, 0) < 0)
+		return x509_error(e, ERR_SIGNATURE_MALFORMED, "the certificates of the signature cannot be read");
+	CMS_SignerInfo_get0_algs(signer, NULL, &leaf, NULL, NULL);
+	if (!leaf)
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature does not carry its signer's certificate");
+	*out = TAKE_PTR(cms);
+	*out_signer = signer;
+	*out_leaf = leaf;
+	return 0;
+}
+
+static int check_algorithm(CMS_SignerInfo *signer, struct err *e)
+{
+	static const struct {
+		int signature, digest;
+	} accepted[] = {
+		{NID_rsaEncryption, NID_sha256},	{NID_rsaEncryption, NID_sha384},
+		{NID_sha256WithRSAEncryption, NID_sha256}, {NID_sha384WithRSAEncryption, NID_sha384},
+		{NID_ecdsa_with_SHA256, NID_sha256},	{NID_ecdsa_with_SHA384, NID_sha384},
+	};
+	const ASN1_OBJECT *digest_name, *signature_name;
+	X509_ALGOR *digest, *signature;
+
+	CMS_SignerInfo_get0_algs(signer, NULL, NULL, &digest, &signature);
+	X509_ALGOR_get0(&digest_name, NULL, NULL, digest);
+	X509_ALGOR_get0(&signature_name, NULL, NULL, signature);
+	int digest_nid = OBJ_obj2nid(digest_name), signature_nid = OBJ_obj2nid(signature_name);
+	for (size_t i = 0; i < ARRAY_LEN(accepted); i++)
+		if (accepted[i].signature == signature_nid && accepted[i].digest == digest_nid)
+			return 0;
+	return err_set(e, ERR_SIGNATURE_ALGORITHM, "signed with %s over %s, which is not accepted",
+		       OBJ_nid2sn(signature_nid), OBJ_nid2sn(digest_nid));
+}
+
+static int check_signature(CMS_ContentInfo *cms, const void *content, size_t size, const char *subject, struct err *e)
+{
+	OWN(bio) BIO *bio = BIO_new_mem_buf(size ? content : "", (int)size);
+
+	if (!bio)
+		return x509_error(e, ERR_NOMEM, "checking a signature");
+	/* The certificate is judged by trust_chain, against the host's store alone. */
+	if (CMS_verify(cms, NULL, NULL, bio, NULL, CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY) != 1)
+		return x509_error(e, ERR_SIGNATURE_INVALID, "the signature of %s is not one of this manifest", subject);
+	return 0;
+}
+
+static int check_time(const struct x509_chain *chain, int64_t now, bool installed, struct err *e)
+{
+	if (chain->not_yet_valid)
+		return err_set(e, ERR_CERTIFICATE_NOT_YET_VALID, "%s is not valid yet at second %lld",
+			       chain->expired_subject, (long long)now);
+	if (chain->expired && !installed)
+		return err_set(e, ERR_CERTIFICATE_EXPIRED, "%s has expired at second %lld", chain->expired_subject,
+			       (long long)now);
+	return 0;
+}
+
+static int verify(const uint8_t *der, size_t der_size, const void *content, size_t content_size,
+		  const struct trust *trust, int64_t now, bool installed, struct cms_signer *out, struct err *e)
+{
+	OWN(cms) CMS_ContentInfo *cms = NULL;
+	OWN(certs) STACK_OF(X509) *certs = NULL;
+	struct cms_signer found = {};
+	struct x509_chain chain;
+	CMS_SignerInfo *signer;
+	X509 *leaf;
+
+	if (content_size > BUNDLE_MANIFEST_MAX_BYTES)
+		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "signed content of %zu bytes", content_size);
+	if (open_signature(der, der_size, &cms, &signer, &leaf, e) || x509_info(leaf, &found.cert, e))
+		return -1;
+	if (trust_revoked(trust, &found.cert.signer))
+		return err_set(e, ERR_CERTIFICATE_REVOKED, "%s is revoked", found.cert.subject);
+	certs = CMS_get1_certs(cms);
+	if (trust_chain(trust, leaf, certs, now, &chain, e) || check_algorithm(signer, e) ||
+	    check_signature(cms, content, content_size, found.cert.subject, e))
+		return -1;
+	for (size_t i = 0; i < chain.count; i++)
+		if (trust_revoked(trust, &chain.key[i]))
+			return err_set(e, ERR_CERTIFICATE_REVOKED, "an issuer of %s is revoked", found.cert.subject);
+	if (check_time(&chain, now, installed, e))
+		return -1;
+	found.signer = chain.key[0];
+	found.chain_count = chain.count;
+	memcpy(found.chain, chain.key, sizeof(found.chain));
+	*out = found;
+	return 0;
+}
+
+int cms_verify(const uint8_t *der, size_t der_size, const void *content, size_t content_size, const struct trust *trust,
+	       int64_t now, struct cms_signer *out, struct err *e)
+{
+	return verify(der, der_size, content, content_size, trust, now, false, out, e);
+}
+
+int cms_verify_installed(const uint8_t *der, size_t der_size, const void *content, size_t content_size,
+			 const struct trust *trust, int64_t now, struct cms_signer *out, struct err *e)
+{
+	return verify(der, der_size, content, content_size, trust, now, true, out, e);
+}
+
+int cms_peek(const uint8_t *der, size_t der_size, struct cert_info *out, struct err *e)
+{
+	OWN(cms) CMS_ContentInfo *cms = NULL;
+	CMS_SignerInfo *signer;
+	X509 *leaf;
+
+	if (open_signature(der, der_size, &cms, &signer, &leaf, e))
+		return -1;
+	return x509_info(leaf, out, e);
+}
+
+static int encode(CMS_ContentInfo *cms, uint8_t **out, size_t *out_size, struct err *e)
+{
+	OWN_FREE uint8_t *der = NULL;
+	int n = i2d_CMS_ContentInfo(cms, &der);
+
+	if (n <= 0)
+		return x509_error(e, ERR_INTERNAL, "encoding a signature");
+	if (n > BUNDLE_SIGNATURE_MAX_BYTES)
+		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "a signature of %d bytes: send fewer certificates along", n);
+	*out = TAKE_PTR(der);
+	*out_size = (size_t)n;
+	return 0;
+}
+
+int cms_sign(const void *content, size_t content_size, const struct cert *cert, const struct signing_key *key,
+	     uint8_t **out, size_t *out_size, struct err *e)
+{
+	static const unsigned flags = CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP | CMS_PARTIAL;
+	OWN(cms) CMS_ContentInfo *cms = NULL;
+	OWN(bio) BIO *bio = NULL;
+	struct digest signer;
+	struct cert_info info;
+	X509 *x509 = cert_x509(cert);
+	EVP_PKEY *pkey = signing_key_pkey(key);
+
+	ERR_clear_error();
+	cert_info(cert, &info);
+	if (content_size > BUNDLE_MANIFEST_MAX_BYTES)
+		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "content of %zu bytes", content_size);
+	if (!X509_check_private_key(x509, pkey))
+		return x509_error(e, ERR_KEY_MISMATCH, "the key is not that of %s", info.subject);
+	if (x509_signer(x509, &signer, e))
+		return err_wrap(e, "%s", info.subject);
+	bio = BIO_new_mem_buf(content_size ? content : "", (int)content_size);
+	cms = CMS_sign(NULL, NULL, NULL, NULL, flags);
+	if (!bio || !cms)
+		return x509_error(e, ERR_NOMEM, "signing");
+	const EVP_MD *md = strcmp(info.algorithm, "ec-p384") == 0 ? EVP_sha384() : EVP_sha256();
+	if (!CMS_add1_signer(cms, x509, pkey, md, flags))
+		return x509_error(e, ERR_KEY_UNREADABLE, "the key of %s does not sign", info.subject);
+	for (int i = 0; i < sk_X509_num(cert_issuers(cert)); i++)
+		if (!CMS_add1_cert(cms, sk_X509_value(cert_issuers(cert), i)))
+			return x509_error(e, ERR_CERTIFICATE_MALFORMED, "%s: an issuer's certificate", info.subject);
+	if (!CMS_final(cms, bio, NULL, flags))
+		return x509_error(e, ERR_KEY_UNREADABLE, "the key of %s does not sign", info.subject);
+	return encode(cms, out, out_size, e);
+}
