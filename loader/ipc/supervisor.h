@@ -1,5 +1,6 @@
 /* Monitor and supervisor. The supervisor (`obsload run`) is the monitor's parent; it keeps only CAP_SETUID, CAP_SETGID,
- * CAP_KILL and CAP_NET_RAW, so that the monitor needs none of them, and does four things on request. */
+ * CAP_KILL, CAP_NET_RAW and (to empty its children's bounding sets) CAP_SETPCAP, so that the monitor needs none of them,
+ * and does four things on request. Requests are answered in order. */
 #ifndef OBS_IPC_SUPERVISOR_H
 #define OBS_IPC_SUPERVISOR_H
 
@@ -7,7 +8,7 @@
 
 enum supervisor_op {
 	SUPERVISOR_SPAWN_WORKER = 1, /* fds: [0] worker's end of its socket pair, [1] events.sock listener,
-				      * [2] stats memfd, [3] /proc/kallsyms or -1 (then absent) */
+				      * [2] stats memfd, [3] /proc/kallsyms (may be absent) */
 	SUPERVISOR_SPAWN_UNPACKER,   /* fds: [0] unpacker's end of its socket pair, [1] sealed memfd of the file */
 	SUPERVISOR_KILL,             /* pid of a child spawned so */
 	SUPERVISOR_PACKET_SOCKET,    /* answer: AF_PACKET socket, bound to nothing */
@@ -31,7 +32,8 @@ enum {
 	MONITOR_FD_SUPERVISOR = 3,
 	MONITOR_FD_CONTROL = 4,  /* listening control.sock */
 	MONITOR_FD_EVENTS = 5,   /* listening events.sock */
-	MONITOR_FD_KALLSYMS = 6, /* /proc/kallsyms, opened with CAP_SYSLOG */
+	MONITOR_FD_KALLSYMS = 6, /* /proc/kallsyms, opened with CAP_SYSLOG; may be closed */
+	MONITOR_FD_LOCK = 7,	 /* held, so that no other daemon starts while this monitor lives */
 };
 
 /* Descriptors that worker and unpacker find at their start. */
