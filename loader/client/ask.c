@@ -218,7 +218,7 @@ int ask(const struct options *o, const struct control_request *request, int fd, 
 	OWN_FREE uint8_t *text = NULL;
 	struct control_reply reply;
 	json_error_t where;
-	size_t size;
+	size_t size = 0;
 
 	if (ask_connect(o->run_dir, "control.sock", SOCK_SEQPACKET, &sock, e))
 		return -1;

@@ -50,7 +50,10 @@ int command_audit(const struct options *o, int argc, char **argv, struct err *e)
 		return 0;
 	if (table_new(columns, ARRAY_LEN(columns), &t, e))
 		return -1;
-	json_array_foreach(json_object_get(answer, "entries"), i, entry) add_row(t, entry);
+	json_array_foreach(json_object_get(answer, "entries"), i, entry)
+	{
+		add_row(t, entry);
+	}
 	if (table_rows(t) == 0) {
 		puts("the audit log is empty");
 		return 0;

@@ -48,7 +48,10 @@ int command_list(const struct options *o, int argc, char **argv, struct err *e)
 		return 0;
 	if (table_new(columns, ARRAY_LEN(columns), &t, e))
 		return -1;
-	json_array_foreach(json_object_get(answer, "bundles"), i, bundle) add_row(t, bundle);
+	json_array_foreach(json_object_get(answer, "bundles"), i, bundle)
+	{
+		add_row(t, bundle);
+	}
 	if (table_rows(t) == 0) {
 		puts("no bundle is installed");
 		return 0;

@@ -69,6 +69,27 @@ static int run(const struct command *c, struct options *o, int argc, char **argv
 	return c->run(o, words, argv + first, e);
 }
 
+/* The daemon reads its own options; what stood before the command goes with them. */
+static int run_daemon(const struct options *o, int argc, char **argv)
+{
+	char *option = (char *)"--run-dir", *value = (char *)o->run_dir;
+
+	if (!(o->given & OPTION_RUN_DIR))
+		return supervisor_main(argc, argv);
+	OWN_FREE char **args = calloc((size_t)argc + 3, sizeof(*args));
+	if (!args) {
+		struct err e = ERR_INIT;
+		err_set(&e, ERR_NOMEM, "arguments");
+		return err_print(stderr, "obsload", &e, o->json);
+	}
+	args[0] = argv[0];
+	args[1] = option;
+	args[2] = value;
+	for (int i = 1; i < argc; i++)
+		args[i + 2] = argv[i];
+	return supervisor_main(argc + 2, args);
+}
+
 /* What could not be written was not done, as far as the reader can tell. */
 static int flush(struct err *e)
 {
@@ -101,7 +122,7 @@ int main(int argc, char **argv)
 		return err_print(stderr, "obsload", &e, o.json);
 	}
 	if (!c->run)
-		return supervisor_main(argc - first, argv + first);
+		return run_daemon(&o, argc - first, argv + first);
 	if (run(c, &o, argc - first, argv + first, &e) || flush(&e))
 		return err_print(stderr, "obsload", &e, o.json);
 	return 0;

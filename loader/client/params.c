@@ -66,7 +66,10 @@ static int show_bundle(const json_t *bundle, const struct term *term, struct err
 	fputc('\n', stdout);
 	if (table_new(columns, ARRAY_LEN(columns), &t, e))
 		return -1;
-	json_array_foreach(json_object_get(bundle, "parameters"), i, p) add_row(t, p);
+	json_array_foreach(json_object_get(bundle, "parameters"), i, p)
+	{
+		add_row(t, p);
+	}
 	if (table_rows(t) == 0) {
 		puts("  no parameters");
 		return 0;

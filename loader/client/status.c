@@ -144,7 +144,11 @@ int command_status(const struct options *o, int argc, char **argv, struct err *e
 		term_style(stdout, &term, STYLE_PLAIN);
 		fputc('\n', stdout);
 	}
-	json_array_foreach(json_object_get(answer, "bundles"), i, item) if (show_bundle(item, &term, e)) return -1;
+	json_array_foreach(json_object_get(answer, "bundles"), i, item)
+	{
+		if (show_bundle(item, &term, e))
+			return -1;
+	}
 	if (json_array_size(json_object_get(answer, "bundles")) == 0)
 		puts("\nno bundle is installed");
 	return 0;

@@ -75,7 +75,7 @@ static int add_where(json_t *request, const struct options *o, struct err *e)
 	if (json_object_set_new(request, "where", list))
 		return err_set(e, ERR_NOMEM, "request");
 	for (size_t i = 0; i < o->where_count; i++) {
-		json_t *condition;
+		json_t *condition = NULL;
 		if (where_parse(o->where[i], &condition, e))
 			return -1;
 		if (json_array_append_new(list, condition))

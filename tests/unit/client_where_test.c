@@ -1,0 +1,120 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "loader/client/ask.h"
+#include "loader/client/where.h"
+
+static void assert_where(const char *text, const char *expected)
+{
+	struct err e = ERR_INIT;
+	OWN_JSON json_t *condition = NULL;
+
+	assert_int_equal(where_parse(text, &condition, &e), 0);
+	OWN_FREE char *json = json_dumps(condition, JSON_COMPACT);
+	assert_string_equal(json, expected);
+}
+
+static void where_parse_takes_every_operator(void **state)
+{
+	(void)state;
+	assert_where("tcp.sent_bytes > 1000", "{\"field\":\"tcp.sent_bytes\",\"op\":\">\",\"value\":1000}");
+	assert_where("tcp.sent_bytes>=1000", "{\"field\":\"tcp.sent_bytes\",\"op\":\">=\",\"value\":1000}");
+	assert_where("a<-5", "{\"field\":\"a\",\"op\":\"<\",\"value\":-5}");
+	assert_where("a <= 1", "{\"field\":\"a\",\"op\":\"<=\",\"value\":1}");
+	assert_where("a = true", "{\"field\":\"a\",\"op\":\"=\",\"value\":true}");
+	assert_where("a == false", "{\"field\":\"a\",\"op\":\"=\",\"value\":false}");
+	assert_where(" a  !=  b c ", "{\"field\":\"a\",\"op\":\"!=\",\"value\":\"b c \"}");
+}
+
+static void where_parse_keeps_text_that_only_looks_like_a_number(void **state)
+{
+	(void)state;
+	assert_where("network.peer.address = 10.0.0.7",
+		     "{\"field\":\"network.peer.address\",\"op\":\"=\",\"value\":\"10.0.0.7\"}");
+	assert_where("a = 007", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"007\"}");
+	assert_where("a = \"42\"", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"42\"}");
+	assert_where("a = [1]", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"[1]\"}");
+	assert_where("a = null", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"null\"}");
+	assert_where("a = x\",\"op\":\"y", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"x\\\",\\\"op\\\":\\\"y\"}");
+}
+
+static void where_parse_malformed_is_usage_error(void **state)
+{
+	static const char *const bad[] = {"", "tcp", "= 5", "a b 5", "a =", "a = ", "a = \xff", "a\"b = 1"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		struct err e = ERR_INIT;
+		json_t *condition = NULL;
+
+		assert_int_equal(where_parse(bad[i], &condition, &e), -1);
+		assert_int_equal(e.code, ERR_USAGE);
+		assert_null(condition);
+	}
+}
+
+static void where_request_without_options_is_everything(void **state)
+{
+	struct err e = ERR_INIT;
+	struct options o = OPTIONS_INIT;
+	OWN_FREE char *text = NULL;
+
+	(void)state;
+	assert_int_equal(where_request(&o, 0, NULL, &text, &e), 0);
+	assert_string_equal(text, "{}\n");
+}
+
+static void where_request_holds_every_option_on_one_line(void **state)
+{
+	struct err e = ERR_INIT;
+	struct options o = OPTIONS_INIT;
+	char first[] = "tcp.*", second[] = "dns\n";
+	char *patterns[] = {first, second};
+	OWN_FREE char *text = NULL;
+
+	(void)state;
+	o.where[o.where_count++] = "process.pid = 5";
+	o.bundle = "obs/*";
+	o.last = 10;
+	o.sample = 3;
+	assert_int_equal(where_request(&o, 2, patterns, &text, &e), 0);
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+	OWN_JSON json_t *request = json_loads(text, 0, NULL);
+	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "events"), 1)), "dns\n");
+	assert_int_equal(json_array_size(json_object_get(request, "where")), 1);
+	assert_string_equal(json_string_value(json_object_get(request, "bundle")), "obs/*");
+	assert_int_equal(json_integer_value(json_object_get(request, "last")), 10);
+	assert_int_equal(json_integer_value(json_object_get(request, "sample")), 3);
+}
+
+static void where_request_with_pattern_that_is_no_utf8_is_usage_error(void **state)
+{
+	struct err e = ERR_INIT;
+	struct options o = OPTIONS_INIT;
+	char bad[] = "\xff";
+	char *patterns[] = {bad};
+	OWN_FREE char *text = NULL;
+
+	(void)state;
+	assert_int_equal(where_request(&o, 1, patterns, &text, &e), -1);
+	assert_int_equal(e.code, ERR_USAGE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(where_parse_takes_every_operator),
+	    cmocka_unit_test(where_parse_keeps_text_that_only_looks_like_a_number),
+	    cmocka_unit_test(where_parse_malformed_is_usage_error),
+	    cmocka_unit_test(where_request_without_options_is_everything),
+	    cmocka_unit_test(where_request_holds_every_option_on_one_line),
+	    cmocka_unit_test(where_request_with_pattern_that_is_no_utf8_is_usage_error),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
