@@ -1,0 +1,97 @@
+#include "loader/monitor/parent.h"
+
+#include <poll.h>
+
+#include "loader/ipc/supervisor.h"
+
+enum { ANSWER_MS = 10000 };
+
+static int receive(struct parent *p, uint32_t op, struct supervisor_reply *reply, int *out_fd, struct err *e)
+{
+	struct pollfd poll_fd = {.fd = p->sock, .events = POLLIN};
+	int fds[MSG_MAX_FDS], n;
+
+	do
+		n = poll(&poll_fd, 1, ANSWER_MS);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return err_set(e, ERR_DAEMON_FAILED, "the supervisor does not answer");
+	if (msg_recv(p->sock, reply, sizeof(*reply), fds, MSG_DONTWAIT, e) != MSG_OK)
+		return err_set(e, ERR_DAEMON_FAILED, "the supervisor is gone");
+	for (int i = 1; i < MSG_MAX_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	if (out_fd)
+		*out_fd = fds[0];
+	else if (fds[0] >= 0)
+		close(fds[0]);
+	if (reply->op != op)
+		return err_set(e, ERR_DAEMON_FAILED, "the supervisor answers another request");
+	return 0;
+}
+
+static int ask(struct parent *p, uint32_t op, pid_t pid, const int *fds, size_t fd_count, pid_t *out_pid, int *out_fd,
+	       struct err *e)
+{
+	const struct supervisor_request request = {.op = op, .pid = pid};
+	struct supervisor_reply reply;
+	OWN_FD int fd = -1;
+
+	if (p->broken)
+		return err_set(e, ERR_DAEMON_FAILED, "the supervisor is gone");
+	if (msg_send(p->sock, &request, sizeof(request), fds, fd_count, 0, e) || receive(p, op, &reply, &fd, e)) {
+		p->broken = true;
+		return -1;
+	}
+	if (reply.errnum) {
+		errno = reply.errnum;
+		return err_errno(e, ERR_DAEMON_FAILED, "the supervisor");
+	}
+	if (out_fd && fd < 0)
+		return err_set(e, ERR_DAEMON_FAILED, "the supervisor sent no descriptor");
+	if (out_fd)
+		*out_fd = TAKE_FD(fd);
+	if (out_pid)
+		*out_pid = reply.pid;
+	return 0;
+}
+
+int parent_spawn_worker(struct parent *p, const int *fds, size_t fd_count, pid_t *pid, int *pidfd, struct err *e)
+{
+	if (ask(p, SUPERVISOR_SPAWN_WORKER, 0, fds, fd_count, pid, pidfd, e))
+		return err_wrap(e, "starting the worker");
+	return 0;
+}
+
+int parent_spawn_unpacker(struct parent *p, int sock, int file_fd, pid_t *pid, int *pidfd, struct err *e)
+{
+	const int fds[] = {sock, file_fd};
+
+	if (ask(p, SUPERVISOR_SPAWN_UNPACKER, 0, fds, ARRAY_LEN(fds), pid, pidfd, e))
+		return err_wrap(e, "starting the unpacker");
+	return 0;
+}
+
+int parent_kill(struct parent *p, pid_t pid, struct err *e)
+{
+	struct err failed = ERR_INIT;
+
+	if (ask(p, SUPERVISOR_KILL, pid, NULL, 0, NULL, NULL, &failed) && failed.errnum != ESRCH) {
+		if (e)
+			*e = failed;
+		return err_wrap(e, "killing process %d", pid);
+	}
+	return 0;
+}
+
+int parent_packet_socket(struct parent *p, int *out_fd, struct err *e)
+{
+	if (ask(p, SUPERVISOR_PACKET_SOCKET, 0, NULL, 0, NULL, out_fd, e))
+		return err_wrap(e, "packet socket");
+	return 0;
+}
+
+int parent_ready(struct parent *p, struct err *e)
+{
+	return ask(p, SUPERVISOR_READY, 0, NULL, 0, NULL, NULL, e);
+}
