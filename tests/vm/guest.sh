@@ -1,17 +1,149 @@
 # shellcheck shell=sh
 # Runs inside the virtual machine (tests/vm/run.sh), as busybox sh: the path of a user on this kernel.
-# Placeholder lines are not tests: every line printed as ok was seen to hold here.
 
 failed=0
-ok() { echo "ok $(uname -r) $1"; }
+release=$(uname -r)
+ok() { echo "ok $release $1"; }
 fail() {
-	echo "FAIL $(uname -r) $1: $2"
+	echo "FAIL $release $1: $2"
 	failed=1
 }
+# check NAME COMMAND...
 check() {
 	name=$1
 	shift
 	if out=$("$@" 2>&1); then ok "$name"; else fail "$name" "'$*' ended with $?: $out"; fi
 }
-check "boots" true
+# refused NAME CODE COMMAND...: must fail and name the code.
+refused() {
+	name=$1 code=$2
+	shift 2
+	if out=$("$@" 2>&1); then
+		fail "$name" "was accepted: $out"
+	elif echo "$out" | grep -qF "[$code]"; then
+		ok "$name"
+	else
+		fail "$name" "expected [$code]: $out"
+	fi
+}
+# wait_for SECONDS COMMAND...
+wait_for() {
+	left=$(($1 * 5))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		left=$((left - 1))
+		[ "$left" -gt 0 ] || return 1
+		sleep 0.2
+	done
+}
+# seen NAME EVENT [JQ CONDITION]: the event was delivered.
+seen() {
+	if wait_for 5 sh -c "jq -e 'select(.event == \"$2\" and (${3:-true}))' /tmp/events | grep -q ."; then
+		ok "$1"
+	else
+		fail "$1" "no $2 with ${3:-anything} among: $(jq -r .event /tmp/events | sort | uniq -c | tr '\n' ' ')"
+	fi
+}
+newer_than() { [ "$(printf '%s\n%s\n' "$1" "${release%%-*}" | sort -V | head -n 1)" = "$1" ]; }
+
+start_daemon() {
+	obsload run >>/tmp/daemon.log 2>&1 &
+	daemon=$!
+	if ! wait_for 30 obsload list; then
+		fail "daemon answers" "$(cat /tmp/daemon.log)"
+		exit 1
+	fi
+}
+programs() { bpftool prog list 2>/dev/null | grep -cE '^[0-9]+:'; }
+
+mkdir -p /tmp/www /etc/obsload
+echo hello >/tmp/www/index.html
+before=$(programs)
+
+check "keygen" obspkg keygen --out /tmp/key --name vm
+check "keygen of a stranger" obspkg keygen --out /tmp/stranger --name stranger
+for bundle in network hello-1 hello-2; do
+	cp "/obs/bundles/$bundle.tar" /tmp/
+	check "sign $bundle" obspkg sign "/tmp/$bundle.tar" --key /tmp/key/signer.key --cert /tmp/key/signer.pem
+done
+start_daemon
+
+# Refusals: nothing may be loaded by them.
+refused "unsigned bundle is refused" signature.missing obsload install /obs/bundles/network.tar
+refused "untrusted signer is refused" signature.untrusted obsload install /tmp/network.tar
+check "trust add" obsload trust add /tmp/key/signer.pem
+cp /obs/bundles/network.tar /tmp/stranger.tar
+obspkg sign /tmp/stranger.tar --key /tmp/stranger/signer.key --cert /tmp/stranger/signer.pem >/dev/null
+refused "stranger's signature is refused" signature.untrusted obsload install /tmp/stranger.tar
+sed 's/"serial": 1/"serial": 9/' /tmp/hello-1.tar >/tmp/changed.tar
+refused "changed manifest is refused" signature.invalid obsload install /tmp/changed.tar
+head -c 4096 /tmp/network.tar >/tmp/short.tar
+refused "truncated bundle is refused" archive.truncated obsload install /tmp/short.tar
+if [ "$(programs)" = "$before" ]; then ok "refusals load nothing"; else fail "refusals load nothing" "$(bpftool prog list)"; fi
+
+# The network bundle on real traffic.
+check "verify" obsload verify /tmp/network.tar
+if obsload install /tmp/network.tar >/tmp/install.log 2>&1; then
+	ok "install obs/network"
+else
+	fail "install obs/network" "$(tail -c 3000 /tmp/install.log)"
+fi
+obsload status obs/network
+obsload events --json >/tmp/events 2>/tmp/events.err &
+httpd -f -p 127.0.0.1:8080 -h /tmp/www &
+dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --listen-address=127.0.0.1 --bind-interfaces \
+	--port=53 --user=root --pid-file= --address=/vm.example/192.0.2.7 >/dev/null 2>&1 &
+wait_for 5 wget -q -O /dev/null http://127.0.0.1:8080/
+wget -q -O /dev/null http://127.0.0.1:8080/index.html
+nslookup www.vm.example 127.0.0.1 >/dev/null 2>&1
+wget -q -O /dev/null http://127.0.0.1:9/ 2>/dev/null
+seen "tcp.connect is seen" tcp.connect '.network.peer.port == 8080 and .process.executable.name == "wget"'
+seen "tcp.accept is seen" tcp.accept '.network.local.port == 8080'
+seen "tcp.close is seen with bytes" tcp.close '.network.peer.port == 8080 and .tcp.received_bytes > 0'
+seen "refused connection is seen" tcp.connect_failed '.network.peer.port == 9'
+seen "dns.lookup is seen" dns.lookup '.dns.question.name == "www.vm.example"'
+
+# Parameters work at once and programs outlive the daemon.
+check "set a parameter" obsload set obs/network port_exclude=8080
+kill "$daemon"
+wait "$daemon"
+if [ "$(programs)" -gt "$before" ]; then
+	ok "programs outlive the daemon"
+elif newer_than 5.15; then
+	fail "programs outlive the daemon" "$(cat /tmp/daemon.log)"
+fi
+start_daemon
+obsload events --json >/tmp/events 2>/tmp/events.err &
+if wait_for 5 sh -c "obsload status --json | jq -e '.bundles[0].parameters.port_exclude == \"8080\"'"; then
+	ok "parameter is kept over a restart"
+else
+	fail "parameter is kept over a restart" "$(obsload status --json)"
+fi
+nslookup again.vm.example 127.0.0.1 >/dev/null 2>&1
+seen "events go on after a restart" dns.lookup '.dns.question.name == "again.vm.example"'
+
+# Upgrade, downgrade, remove.
+check "install hello 2" obsload install /tmp/hello-2.tar
+refused "older serial is refused" serial.downgrade obsload install /tmp/hello-1.tar
+check "remove hello" obsload remove demo/hello
+check "remove network" obsload remove obs/network
+sleep 0.5
+if [ "$(programs)" = "$before" ] && [ -z "$(find /sys/fs/bpf/obsload -type f 2>/dev/null)" ]; then
+	ok "remove leaves nothing"
+else
+	fail "remove leaves nothing" "$(bpftool prog list; find /sys/fs/bpf/obsload)"
+fi
+kill "$daemon"
+wait "$daemon"
+
+# Attach kinds: each program of the test objects fires on this kernel, or says why not.
+if [ -x /obs/tests/monitor_kernel ]; then
+	cd /obs && BUILD=/obs /obs/tests/monitor_kernel >/tmp/kinds.log 2>&1
+	sed -n "s/^\[       OK \] /ok $release kernel: /p" /tmp/kinds.log
+	grep '^\[  SKIPPED \] [a-z0-9_]*$' /tmp/kinds.log | sed "s/^\[  SKIPPED \]/SKIP $release kernel:/"
+	if grep -q '^\[  FAILED  \]' /tmp/kinds.log || ! grep -q '^\[  PASSED  \]' /tmp/kinds.log; then
+		fail "attach kinds" "$(tail -c 6000 /tmp/kinds.log)"
+	fi
+fi
+[ "$failed" -eq 0 ] || cat /tmp/daemon.log
 exit "$failed"

@@ -39,11 +39,18 @@ make_root() {
 	cp "$build"/bundles/*.tar "$work/root/obs/bundles/"
 	copy "$(command -v bpftool || echo /usr/sbin/bpftool)" bin/bpftool
 	copy "$(command -v jq)" bin/jq
+	copy "$(command -v dnsmasq || echo /usr/sbin/dnsmasq)" bin/dnsmasq
 	for test in ${VM_TESTS:-monitor_kernel}; do
 		[ -f "$build/tests/bin/$test" ] && copy "$build/tests/bin/$test" "obs/tests/$test"
 	done
 	[ -d "$build/tests/bpf" ] && mkdir -p "$work/root/obs/tests/bpf" && cp "$build"/tests/bpf/*.o "$work/root/obs/tests/bpf/"
-	[ -d "$build/tests/bundles" ] && cp "$build"/tests/bundles/*.tar "$work/root/obs/bundles/"
+	# The author's example with two serials, to upgrade and to refuse.
+	for serial in 1 2; do
+		cp -r "$root/docs/examples/hello" "$work/hello"
+		sed -i "s/\"serial\": *[0-9]*/\"serial\": $serial/" "$work/hello/bundle.json"
+		"$build/bin/obspkg" build "$work/hello" -o "$work/root/obs/bundles/hello-$serial.tar" >/dev/null || exit 1
+		rm -rf "$work/hello"
+	done
 	# OpenSSL and the resolver read these; nothing else of the host is copied.
 	echo 'root:x:0:0:root:/:/bin/sh' >"$work/root/etc/passwd"
 	echo 'root:x:0:' >"$work/root/etc/group"
