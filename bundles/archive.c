@@ -12,7 +12,7 @@ static const int64_t mtime_max = (1LL << 33) - 1; /* eleven octal digits */
 
 /* What archive_write gives goes to memory, or is compared with what was read. */
 struct sink {
-	uint8_t *copy;	       /* or NULL */
+	uint8_t *copy;         /* or NULL */
 	const uint8_t *expect; /* or NULL */
 	size_t size, used;
 	bool differs;
@@ -237,8 +237,8 @@ static int read_entry(struct archive *a, struct archive_entry *entry, size_t tar
 		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%.*s: %lld bytes", BUNDLE_PATH_MAX, name, (long long)size);
 	if (header < 0 || (size_t)header > tar_size || tar_size - (size_t)header < BLOCK + padded((size_t)size))
 		return err_set(e, ERR_ARCHIVE_TRUNCATED, "%.*s: it is cut off", BUNDLE_PATH_MAX, name);
-	if (read_data(a, name, (size_t)size, &data, e) ||
-	    bundle_files_add(files, name, data, (size_t)size, e) || check_attributes(entry, name, mtime, e))
+	if (read_data(a, name, (size_t)size, &data, e) || bundle_files_add(files, name, data, (size_t)size, e) ||
+	    check_attributes(entry, name, mtime, e))
 		return -1;
 	*done = (size_t)header + BLOCK + padded((size_t)size);
 	return 0;

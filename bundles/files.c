@@ -50,10 +50,11 @@ static bool is_signature_path(const char *path)
 {
 	const char *hex = after(path, "sig/");
 
-	return hex && strspn(hex, "0123456789abcdef") == 2 * DIGEST_BYTES && strcmp(hex + 2 * DIGEST_BYTES, ".p7s") == 0;
+	return hex && strspn(hex, "0123456789abcdef") == 2 * DIGEST_BYTES &&
+	       strcmp(hex + 2 * DIGEST_BYTES, ".p7s") == 0;
 }
 
-static bool is_object_path(const char *path)
+bool bundle_object_path_valid(const char *path)
 {
 	const char *rest = after(path, "obj/");
 	const char *name = NULL;
@@ -74,7 +75,7 @@ static int kind_of(const char *path, enum bundle_file_kind *out, struct err *e)
 		*out = BUNDLE_FILE_MANIFEST;
 	else if (is_signature_path(path))
 		*out = BUNDLE_FILE_SIGNATURE;
-	else if (is_object_path(path))
+	else if (bundle_object_path_valid(path))
 		*out = BUNDLE_FILE_OBJECT;
 	else
 		return err_set(e, ERR_ARCHIVE_ENTRY_NAME, "%.*s: no file of a bundle", BUNDLE_PATH_MAX, path);
@@ -116,7 +117,8 @@ static int check_size(const struct bundle_files *files, const char *path, enum b
 	for (size_t i = 0; i < files->count; i++)
 		same += files->file[i].kind == kind;
 	if (same >= limit[kind].files)
-		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%s: more than %zu files of its kind", path, limit[kind].files);
+		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%s: more than %zu files of its kind", path,
+			       limit[kind].files);
 	if (size > BUNDLE_MAX_BYTES - files->total)
 		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%s: with it more than %d bytes in all", path,
 			       BUNDLE_MAX_BYTES);

@@ -2,6 +2,7 @@
 #ifndef OBS_BUNDLES_FILES_H
 #define OBS_BUNDLES_FILES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,9 @@ struct bundle_files {
 	size_t count;
 	size_t total; /* bytes of all files */
 };
+
+/* obj/<arch>/<name>.bpf.o with a known architecture. */
+bool bundle_object_path_valid(const char *path);
 
 /* An empty set; NULL with ERR_NOMEM. */
 MUST_CHECK int bundle_files_new(struct bundle_files **out, struct err *e);

@@ -19,30 +19,30 @@ enum { MANIFEST_SCHEMA = 1 };
 
 /* How a field's bytes are read. */
 enum field_kind {
-	FIELD_UINT,	   /* 1, 2, 4 or 8 bytes, host (little-endian BPF) order; or a bit field */
-	FIELD_INT,	   /* the same, two's complement */
-	FIELD_BOOL,	   /* 1 byte or bit field; non-zero is true */
-	FIELD_ENUM,	   /* as UINT or INT of its size; the name from an enum table, or the number where it has none */
-	FIELD_CHARS,	   /* text up to the first NUL or to size */
-	FIELD_BYTES,	   /* raw bytes; format says how they are shown */
+	FIELD_UINT,  /* 1, 2, 4 or 8 bytes, host (little-endian BPF) order; or a bit field */
+	FIELD_INT,   /* the same, two's complement */
+	FIELD_BOOL,  /* 1 byte or bit field; non-zero is true */
+	FIELD_ENUM,  /* as UINT or INT of its size; the name from an enum table, or the number where it has none */
+	FIELD_CHARS, /* text up to the first NUL or to size */
+	FIELD_BYTES, /* raw bytes; format says how they are shown */
 	FIELD_KIND_COUNT,
 };
 
 /* How a field is shown. Numbers stay numbers in JSON: ns and bytes only inform people. */
 enum field_format {
-	FORMAT_PLAIN,	/* number, bool, name, text; BYTES: hex */
-	FORMAT_IP,	/* BYTES of 4 (IPv4) or 16 (IPv6; v4-mapped is shown as IPv4), network order: text */
-	FORMAT_MAC,	/* BYTES of 6: "02:42:..." */
-	FORMAT_PORT,	/* UINT, host order */
-	FORMAT_NS,	/* UINT: a duration in nanoseconds */
-	FORMAT_US,	/* UINT: a duration in microseconds */
-	FORMAT_BYTES,	/* UINT: an amount of bytes */
-	FORMAT_HEX,	/* BYTES: hex text; UINT: "0x..." text */
-	FORMAT_TIME,	/* UINT: bpf_ktime_get_ns() value: RFC 3339 text in UTC */
-	FORMAT_KSTACK,	/* UINT u64 with count: kernel addresses, leaf first, 0 ends: array of "symbol+0xoff" */
-	FORMAT_DNS,	/* BYTES: a DNS message (RFC 1035): expands to dns.question.name, .type, dns.answers, dns.response_code */
-	FORMAT_LOG2,	/* UINT with count: histogram, slot i counts values v with 2^i <= v < 2^(i+1), slot 0 also 0 */
-	FORMAT_LINEAR,	/* UINT with count: histogram, slot i counts base + i*step <= v < base + (i+1)*step */
+	FORMAT_PLAIN,  /* number, bool, name, text; BYTES: hex */
+	FORMAT_IP,     /* BYTES of 4 (IPv4) or 16 (IPv6; v4-mapped is shown as IPv4), network order: text */
+	FORMAT_MAC,    /* BYTES of 6: "02:42:..." */
+	FORMAT_PORT,   /* UINT, host order */
+	FORMAT_NS,     /* UINT: a duration in nanoseconds */
+	FORMAT_US,     /* UINT: a duration in microseconds */
+	FORMAT_BYTES,  /* UINT: an amount of bytes */
+	FORMAT_HEX,    /* BYTES: hex text; UINT: "0x..." text */
+	FORMAT_TIME,   /* UINT: bpf_ktime_get_ns() value: RFC 3339 text in UTC */
+	FORMAT_KSTACK, /* UINT u64 with count: kernel addresses, leaf first, 0 ends: array of "symbol+0xoff" */
+	FORMAT_DNS, /* BYTES: a DNS message (RFC 1035): expands to dns.question.name, .type, dns.answers, dns.response_code */
+	FORMAT_LOG2,   /* UINT with count: histogram, slot i counts values v with 2^i <= v < 2^(i+1), slot 0 also 0 */
+	FORMAT_LINEAR, /* UINT with count: histogram, slot i counts base + i*step <= v < base + (i+1)*step */
 	FORMAT_COUNT,
 };
 
@@ -58,27 +58,29 @@ struct manifest_enum {
 };
 
 struct manifest_field {
-	char *name;	  /* dotted path in the event: "network.peer.port" */
-	uint32_t offset;  /* bytes from the start of the record, key or value */
-	uint32_t size;	  /* bytes of one element; 0 (BYTES only): to the end of the record */
-	uint16_t bit_offset, bit_size; /* bit_size 0: no bit field. bit_offset from the least significant bit at offset */
-	uint32_t count;	  /* elements of an array, 0: scalar */
-	uint32_t stride;  /* bytes between elements, where count */
+	char *name;      /* dotted path in the event: "network.peer.port"; "": not shown, only the length of another */
+	uint32_t offset; /* bytes from the start of the record, key or value */
+	uint32_t size;   /* bytes of one element; 0 (BYTES only): to the end of the record */
+	uint16_t bit_offset,
+	    bit_size;    /* bit_size 0: no bit field. bit_offset from the least significant bit at offset */
+	uint32_t count;  /* elements of an array, 0: scalar */
+	uint32_t stride; /* bytes between elements, where count */
 	enum field_kind kind;
 	enum field_format format;
 	int32_t enum_index; /* into manifest.enums, -1: none */
-	bool omit_zero;	  /* all bytes zero: the field is left out */
-	int32_t length_field; /* CHARS, BYTES, arrays: index in the same table of the UINT field that tells how many bytes
+	bool omit_zero;     /* all bytes zero: the field is left out */
+	int32_t
+	    length_field;   /* CHARS, BYTES, arrays: index in the same table of the UINT field that tells how many bytes
 			       * (or elements) are in use; -1: none */
 	int64_t base, step; /* FORMAT_LINEAR */
 };
 
 /* A struct that is written to a ring. Every one starts with struct obs_header (bpf/include/obs/event.h). */
 struct manifest_event {
-	char *name;	 /* "tcp.close" */
-	char *object;	 /* object whose programs send it */
-	uint32_t id;	 /* obs_header.event; unique in its object */
-	uint32_t size;	 /* least bytes of a record; with a field of size 0 a record may be longer */
+	char *name;    /* "tcp.close" */
+	char *object;  /* object whose programs send it */
+	uint32_t id;   /* obs_header.event; unique in its object */
+	uint32_t size; /* least bytes of a record; with a field of size 0 a record may be longer */
 	struct manifest_field *fields;
 	size_t field_count;
 };
@@ -94,13 +96,13 @@ struct manifest_output {
 	enum output_kind kind;
 	char *object, *map;
 	/* OUTPUT_SAMPLE only */
-	char *event;		/* name of the event that each entry becomes */
-	uint32_t interval_ms;	/* 100 to 3600000 */
-	bool only_changed;	/* entries whose value is as at the last sample are left out */
-	bool clear;		/* entries are removed (arrays: zeroed) after they are read */
+	char *event;          /* name of the event that each entry becomes */
+	uint32_t interval_ms; /* 100 to 3600000 */
+	bool only_changed;    /* entries whose value is as at the last sample are left out */
+	bool clear;           /* entries are removed (arrays: zeroed) after they are read */
 	struct manifest_field *key_fields, *value_fields;
 	size_t key_field_count, value_field_count;
-	char *interval_param;	/* parameter (u32, ms) that overrides interval_ms, or "" */
+	char *interval_param; /* parameter (u32, ms) that overrides interval_ms, or "" */
 };
 
 enum param_kind {
@@ -116,37 +118,37 @@ enum param_kind {
 /* Where a parameter lives: the same parameter may be a variable of several objects. */
 struct manifest_variable {
 	char *object;
-	char *map;	 /* ".data.params" */
+	char *map;       /* ".data.params" */
 	uint32_t offset; /* in the map's only value */
 };
 
 struct manifest_param {
 	char *name, *help;
 	enum param_kind kind;
-	uint32_t size;	/* bytes of one element */
+	uint32_t size;  /* bytes of one element */
 	uint32_t count; /* capacity of a list, whose unused elements are zero; 0: scalar */
-	int64_t min;	/* INT, ENUM */
+	int64_t min;    /* INT, ENUM */
 	int64_t max;
 	uint64_t umin, umax; /* UINT */
 	int32_t enum_index;  /* PARAM_ENUM, else -1 */
-	char *unit;	     /* "ms", "pid", "cgroup", "port", ... for people; "" */
+	char *unit;          /* "ms", "pid", "cgroup", "port", ... for people; "" */
 	uint8_t *initial;    /* size * max(count, 1) bytes: the default as it stands in the object */
 	struct manifest_variable *variables;
 	size_t variable_count;
 };
 
 struct manifest_program {
-	char *name;	 /* of the BPF function */
-	char *section;	 /* ELF section: "tp_btf/inet_sock_set_state" */
-	char *type;	 /* "tracing", "raw_tracepoint", "kprobe", ... (libbpf_bpf_prog_type_str) */
-	char *attach;	 /* attach kind: one of the words of obs-bundle(5), e.g. "tp_btf", "kprobe", "uprobe", "iter" */
-	char *target;	 /* "inet_sock_set_state", "/path:symbol", "", ... */
-	bool required;	 /* false: may be missing on this kernel, with the reason shown */
-	char *group;	 /* alternatives: of the programs of one group the first that works is used; "" none.
+	char *name;     /* of the BPF function */
+	char *section;  /* ELF section: "tp_btf/inet_sock_set_state" */
+	char *type;     /* "tracing", "raw_tracepoint", "kprobe", ... (libbpf_bpf_prog_type_str) */
+	char *attach;   /* attach kind: one of the words of obs-bundle(5), e.g. "tp_btf", "kprobe", "uprobe", "iter" */
+	char *target;   /* "inet_sock_set_state", "/path:symbol", "", ... */
+	bool required;  /* false: may be missing on this kernel, with the reason shown */
+	char *group;    /* alternatives: of the programs of one group the first that works is used; "" none.
 			  * A group is required if any of its programs is */
-	uint32_t order;	 /* place in the group, 0 is best */
-	char *since;	 /* "6.3": the kernel it needs, for people; "" */
-	char *options;	 /* attach options as written by the author, "key=value key=value"; "" */
+	uint32_t order; /* place in the group, 0 is best */
+	char *since;    /* "6.3": the kernel it needs, for people; "" */
+	char *options;  /* attach options as written by the author, "key=value key=value"; "" */
 };
 
 struct manifest_map {
@@ -180,7 +182,7 @@ struct manifest_tool {
 struct manifest {
 	char *name, *version, *description, *licence;
 	uint64_t serial; /* 1 to 2^53 - 1 */
-	char *created;	 /* RFC 3339, UTC, seconds, from SOURCE_DATE_EPOCH */
+	char *created;   /* RFC 3339, UTC, seconds, from SOURCE_DATE_EPOCH */
 	struct manifest_tool *toolchain;
 	size_t toolchain_count;
 	uint32_t kernel_major, kernel_minor; /* least kernel; 0.0: none asked */
@@ -221,6 +223,9 @@ extern const char *const field_kind_names[FIELD_KIND_COUNT];
 extern const char *const field_format_names[FORMAT_COUNT];
 extern const char *const output_kind_names[OUTPUT_KIND_COUNT];
 extern const char *const param_kind_names[PARAM_KIND_COUNT];
+
+/* Words of manifest_program.attach, ended by NULL. */
+extern const char *const attach_kind_names[];
 
 /* Building (packager): grows *array of items of the given size by one zeroed item; returns it, or NULL with ERR_NOMEM. */
 void *manifest_grow(void *array_pointer, size_t *count, size_t item_size, struct err *e);

@@ -1,0 +1,168 @@
+#include "bundles/manifest.h"
+
+#include <string.h>
+
+#include "bundles/manifest_shape.h"
+
+/* ---- parsing ---- */
+
+/* Counts nesting outside of strings, so that depth is bounded before a recursive parser runs. */
+static int check_depth(const uint8_t *json, size_t size, struct err *e)
+{
+	bool in_string = false;
+	size_t depth = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		if (in_string) {
+			if (json[i] == '\\')
+				i++;
+			else if (json[i] == '"')
+				in_string = false;
+			continue;
+		}
+		if (json[i] == '"')
+			in_string = true;
+		else if (json[i] == '[' || json[i] == '{')
+			depth++;
+		else if ((json[i] == ']' || json[i] == '}') && depth)
+			depth--;
+		if (depth > MANIFEST_MAX_DEPTH)
+			return err_set(e, ERR_MANIFEST_SYNTAX, "manifest: nested deeper than %d", MANIFEST_MAX_DEPTH);
+	}
+	return 0;
+}
+
+static int load(const uint8_t *json, size_t size, json_t **out, struct err *e)
+{
+	json_error_t error;
+
+	if (size > BUNDLE_MANIFEST_MAX_BYTES)
+		return err_set(e, ERR_MANIFEST_VALUE, "manifest: %zu bytes, at most %d are allowed", size,
+			       BUNDLE_MANIFEST_MAX_BYTES);
+	if (check_depth(json, size, e))
+		return -1;
+	json_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, &error);
+	if (!root)
+		return err_set(e, json_error_code(&error) == json_error_out_of_memory ? ERR_NOMEM : ERR_MANIFEST_SYNTAX,
+			       "manifest: line %d, column %d: %s", error.line, error.column, error.text);
+	*out = root;
+	return 0;
+}
+
+/* First of all: another schema may have any other keys. */
+static int take_schema(json_t *root, struct err *e)
+{
+	json_t *schema = json_object_get(root, "schema");
+
+	if (!json_is_object(root))
+		return err_set(e, ERR_MANIFEST_SYNTAX, "manifest: no JSON object");
+	if (!json_is_integer(schema))
+		return err_set(e, ERR_MANIFEST_SYNTAX, "schema: %s", schema ? "no whole number" : "it is missing");
+	if (json_integer_value(schema) != MANIFEST_SCHEMA)
+		return err_set(e, ERR_MANIFEST_SCHEMA, "schema: %lld, only %d is known",
+			       (long long)json_integer_value(schema), MANIFEST_SCHEMA);
+	json_object_del(root, "schema");
+	return 0;
+}
+
+int manifest_parse(const uint8_t *json, size_t size, struct manifest **out, struct err *e)
+{
+	OWN(manifest) struct manifest *m = NULL;
+	json_auto_t *root = NULL;
+	struct place top = {NULL};
+
+	if (load(json, size, &root, e) || take_schema(root, e))
+		return -1;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return err_errno(e, ERR_NOMEM, "manifest");
+	if (shape_parse(&manifest_shape, root, m, &top, m, e) || manifest_check(m, e))
+		return -1;
+	*out = TAKE_PTR(m);
+	return 0;
+}
+
+/* ---- formatting ---- */
+
+int manifest_format(const struct manifest *m, char **out, size_t *out_size, struct err *e)
+{
+	OWN_FREE char *text = NULL;
+	json_auto_t *body = NULL, *root = json_pack("{s:i}", "schema", MANIFEST_SCHEMA);
+	size_t size = 0;
+
+	if (manifest_check(m, e))
+		return -1;
+	if (!root || shape_format(&manifest_shape, m, m, &body) || json_object_update(root, body))
+		return err_set(e, ERR_NOMEM, "manifest: no memory");
+	if (manifest_print(root, &text, &size, e))
+		return -1;
+	if (size > BUNDLE_MANIFEST_MAX_BYTES)
+		return err_set(e, ERR_LIMIT, "manifest: %zu bytes, at most %d are allowed", size,
+			       BUNDLE_MANIFEST_MAX_BYTES);
+	*out = TAKE_PTR(text);
+	*out_size = size;
+	return 0;
+}
+
+/* ---- the rest ---- */
+
+void manifest_free(struct manifest **m)
+{
+	if (!*m)
+		return;
+	shape_free(&manifest_shape, *m);
+	free(*m);
+	*m = NULL;
+}
+
+static bool half_valid(const char *text, size_t size)
+{
+	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+	if (size < 1 || size > MANIFEST_NAME_MAX || !memchr(first, text[0], sizeof(first) - 1))
+		return false;
+	for (size_t i = 1; i < size; i++) {
+		if (!memchr(first, text[i], sizeof(first) - 1) && !memchr("._-", text[i], 3))
+			return false;
+		/* Names become folders. */
+		if (text[i] == '.' && text[i - 1] == '.')
+			return false;
+	}
+	return true;
+}
+
+bool manifest_name_valid(const char *name)
+{
+	const char *slash = strchr(name, '/');
+
+	return slash && half_valid(name, (size_t)(slash - name)) && half_valid(slash + 1, strlen(slash + 1));
+}
+
+const struct manifest_object *manifest_object_find(const struct manifest *m, const char *arch, const char *name)
+{
+	for (size_t i = 0; i < m->object_count; i++)
+		if (strcmp(m->objects[i].arch, arch) == 0 && strcmp(m->objects[i].name, name) == 0)
+			return &m->objects[i];
+	return NULL;
+}
+
+const struct manifest_param *manifest_param_find(const struct manifest *m, const char *name)
+{
+	for (size_t i = 0; i < m->param_count; i++)
+		if (strcmp(m->params[i].name, name) == 0)
+			return &m->params[i];
+	return NULL;
+}
+
+void *manifest_grow(void *array_pointer, size_t *count, size_t item_size, struct err *e)
+{
+	void **array = array_pointer;
+	char *grown = reallocarray(*array, *count + 1, item_size);
+
+	if (!grown) {
+		err_errno(e, ERR_NOMEM, "%zu items of %zu bytes", *count + 1, item_size);
+		return NULL;
+	}
+	*array = grown;
+	return memset(grown + (*count)++ * item_size, 0, item_size);
+}
