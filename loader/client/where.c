@@ -5,7 +5,7 @@
 #include "loader/client/ask.h"
 
 /* Longer ones first: "<=" is not "<" and "=5". */
-static const char *const operators[] = {"!=", "<=", ">=", "==", "=", "<", ">", "~"};
+static const char *const operators[] = {"!=", "<=", ">=", "==", "=", "<", ">", "~", "in "};
 
 static bool in_name(char c)
 {
@@ -38,6 +38,23 @@ static json_t *value_of(const char *text)
 	return json_string(text);
 }
 
+/* "in": a network as it is, else the elements between commas. */
+static json_t *values_of(const char *text)
+{
+	OWN_FREE char *copy = strdup(text);
+	OWN_JSON json_t *list = json_array();
+	char *rest = copy, *part;
+
+	if (!copy || !list)
+		return NULL;
+	if (strchr(text, '/') && !strchr(text, ','))
+		return json_string(text);
+	while ((part = strsep(&rest, ",")))
+		if (json_array_append_new(list, value_of(part + strspn(part, " "))))
+			return NULL;
+	return TAKE_PTR(list);
+}
+
 int where_parse(const char *text, json_t **out, struct err *e)
 {
 	const char *p = text, *name, *op;
@@ -61,10 +78,11 @@ int where_parse(const char *text, json_t **out, struct err *e)
 		return err_set(e, ERR_USAGE, "--where \"%s\" has no value", text);
 	if (strcmp(op, "==") == 0)
 		op = "=";
-	json_t *value = value_of(p);
+	bool in = strcmp(op, "in ") == 0;
+	json_t *value = in ? values_of(p) : value_of(p);
 	if (!value)
 		return err_set(e, ERR_USAGE, "--where \"%s\": the value is no UTF-8 text", text);
-	*out = json_pack("{s:s%, s:s, s:o}", "field", name, name_len, "op", op, "value", value);
+	*out = json_pack("{s:s%, s:s, s:o}", "field", name, name_len, "op", in ? "in" : op, "value", value);
 	return *out ? 0 : err_set(e, ERR_NOMEM, "--where");
 }
 
@@ -106,7 +124,7 @@ int where_request(const struct options *o, int argc, char **argv, char **out, st
 		return -1;
 	if (o->where_count && add_where(request, o, e))
 		return -1;
-	if ((o->bundle && json_object_set_new(request, "bundle", json_string(o->bundle))) ||
+	if ((o->bundle && json_object_set_new(request, "bundles", json_pack("[s]", o->bundle))) ||
 	    (o->last && json_object_set_new(request, "last", json_integer((json_int_t)o->last))) ||
 	    (o->sample && json_object_set_new(request, "sample", json_integer((json_int_t)o->sample))))
 		return err_set(e, ERR_USAGE, "--bundle is no UTF-8 text");

@@ -43,9 +43,19 @@ static void where_parse_keeps_text_that_only_looks_like_a_number(void **state)
 	assert_where("a = x\",\"op\":\"y", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"x\\\",\\\"op\\\":\\\"y\"}");
 }
 
+static void where_parse_in_takes_a_list_or_a_network(void **state)
+{
+	(void)state;
+	assert_where("process.pid in 1, 2,3", "{\"field\":\"process.pid\",\"op\":\"in\",\"value\":[1,2,3]}");
+	assert_where("a in x", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"x\"]}");
+	assert_where("network.peer.address in 10.0.0.0/8",
+		     "{\"field\":\"network.peer.address\",\"op\":\"in\",\"value\":\"10.0.0.0/8\"}");
+}
+
 static void where_parse_malformed_is_usage_error(void **state)
 {
-	static const char *const bad[] = {"", "tcp", "= 5", "a b 5", "a =", "a = ", "a = \xff", "a\"b = 1"};
+	static const char *const bad[] = {"",           "tcp",       "= 5", "a b 5", "a in",     "a in  ",
+					  "a inside 5", "a in \xff", "a =", "a = ",  "a = \xff", "a\"b = 1"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -87,7 +97,7 @@ static void where_request_holds_every_option_on_one_line(void **state)
 	OWN_JSON json_t *request = json_loads(text, 0, NULL);
 	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "events"), 1)), "dns\n");
 	assert_int_equal(json_array_size(json_object_get(request, "where")), 1);
-	assert_string_equal(json_string_value(json_object_get(request, "bundle")), "obs/*");
+	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "bundles"), 0)), "obs/*");
 	assert_int_equal(json_integer_value(json_object_get(request, "last")), 10);
 	assert_int_equal(json_integer_value(json_object_get(request, "sample")), 3);
 }
@@ -110,6 +120,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(where_parse_takes_every_operator),
 	    cmocka_unit_test(where_parse_keeps_text_that_only_looks_like_a_number),
+	    cmocka_unit_test(where_parse_in_takes_a_list_or_a_network),
 	    cmocka_unit_test(where_parse_malformed_is_usage_error),
 	    cmocka_unit_test(where_request_without_options_is_everything),
 	    cmocka_unit_test(where_request_holds_every_option_on_one_line),
