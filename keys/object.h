@@ -1,5 +1,20 @@
 /* Reading BPF objects: the one place that turns an ELF into what it contains, for the packager (which writes it into the
  * manifest) and for the gate (which derives it again and compares). Uses libelf, and libbpf without the kernel. */
+/*
+ * Capability words, which are the language of policies (obs-policy(5)):
+ *
+ *   helper:<name>         a helper, without "bpf_"; helper:#<id> for one that obs does not know
+ *   kfunc:<name>          a kernel function;  ksym:<name>  the address or value of a kernel variable
+ *   program:<type>        libbpf's name of the program type: tracing, raw_tracepoint, kprobe, sched_cls, ...
+ *   attach:<kind>[/<target>]  kinds of keys/attach.h: attach:tp_btf/sched_process_exec, attach:xdp,
+ *                         attach:cgroup_skb/egress, attach:uprobe//usr/lib/libssl.so.3:SSL_read
+ *   map:<type>            libbpf's name of the map type: hash, ringbuf, percpu_array, prog_array, ...
+ *   verdict:<kind>/<word> what an xdp, tc or cgroup_skb program may return. xdp: aborted drop pass tx redirect; tc: unspec
+ *                         ok reclassify shot pipe stolen queued repeat redirect trap; cgroup_skb: deny allow
+ *                         deny_congestion allow_congestion; of any kind: #<number>, or "any" if it cannot be told
+ *   write:context         such a program, or a sockops program, stores into its context (mark, priority, reply, ...)
+ *   write:packet          it stores where only packet data may be
+ */
 #ifndef OBS_KEYS_OBJECT_H
 #define OBS_KEYS_OBJECT_H
 

@@ -1,0 +1,261 @@
+#include "keys/capabilities.h"
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "keys/flow.h"
+
+enum { WORD_BYTES = 512, CAPABILITIES_MAX = 4096 };
+
+/* The kernel's own list, closed since Linux 6.2: new functions are kfuncs. */
+#define HELPER_NAME(name) #name
+static const char *const helper_names[] = {__BPF_FUNC_MAPPER(HELPER_NAME)};
+
+static const char *helper_name(uint32_t id)
+{
+	if (id < ARRAY_LEN(helper_names))
+		return helper_names[id];
+	/* Not in the headers of Debian 12; both sides of the gate must say the same. */
+	if (id == 210)
+		return "cgrp_storage_get";
+	return id == 211 ? "cgrp_storage_delete" : NULL;
+}
+
+/* ---- the set ---- */
+
+static size_t lower_bound(const struct capabilities *caps, const char *word)
+{
+	size_t low = 0, high = caps->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (strcmp(caps->word[middle], word) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int capabilities_add(struct capabilities *caps, const char *word, struct err *e)
+{
+	size_t at = lower_bound(caps, word);
+	OWN_FREE char *copy = NULL;
+
+	if (at < caps->count && strcmp(caps->word[at], word) == 0)
+		return 0;
+	if (caps->count >= CAPABILITIES_MAX)
+		return err_set(e, ERR_LIMIT, "more than %d capabilities", CAPABILITIES_MAX);
+	copy = strdup(word);
+	if (!copy)
+		return err_errno(e, ERR_NOMEM, "capability");
+	char **grown = realloc(caps->word, (caps->count + 1) * sizeof(*grown));
+	if (!grown)
+		return err_errno(e, ERR_NOMEM, "capability");
+	caps->word = grown;
+	memmove(grown + at + 1, grown + at, (caps->count - at) * sizeof(*grown));
+	grown[at] = TAKE_PTR(copy);
+	caps->count++;
+	return 0;
+}
+
+void capabilities_clear(struct capabilities *caps)
+{
+	for (size_t i = 0; i < caps->count; i++)
+		free(caps->word[i]);
+	free(caps->word);
+	*caps = (struct capabilities){0};
+}
+
+const char *capabilities_difference(const struct capabilities *a, const struct capabilities *b)
+{
+	size_t i = 0;
+
+	while (i < a->count && i < b->count && strcmp(a->word[i], b->word[i]) == 0)
+		i++;
+	if (i == a->count)
+		return i < b->count ? b->word[i] : NULL;
+	if (i == b->count)
+		return a->word[i];
+	/* Sorted sets: the smaller of the two is in one only. */
+	return strcmp(a->word[i], b->word[i]) < 0 ? a->word[i] : b->word[i];
+}
+
+static int PRINTF_LIKE(3, 4) add(struct capabilities *caps, struct err *e, const char *fmt, ...)
+{
+	char word[WORD_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	int n = vsnprintf(word, sizeof(word), fmt, ap);
+	va_end(ap);
+	if (n < 0 || n >= (int)sizeof(word))
+		return err_set(e, ERR_OBJECT_MALFORMED, "a name of more than %d characters", WORD_BYTES - 32);
+	return capabilities_add(caps, word, e);
+}
+
+/* ---- instructions ---- */
+
+static int add_call(const struct code_section *s, size_t i, struct capabilities *caps, struct err *e)
+{
+	const struct bpf_insn *insn = &s->insn[i];
+	const char *name;
+
+	if (insn->src_reg == BPF_PSEUDO_CALL)
+		return 0; /* a function of this object, or an extern, which is counted as a symbol */
+	if (insn->src_reg != 0)
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: calls a kernel function by number",
+			       s->name, i);
+	name = helper_name((uint32_t)insn->imm);
+	if (name)
+		return add(caps, e, "helper:%s", name);
+	return add(caps, e, "helper:#%u", (uint32_t)insn->imm);
+}
+
+static int add_section(const struct code_section *s, struct capabilities *caps, struct err *e)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct bpf_insn *insn = &s->insn[i];
+
+		if (insn->code == (BPF_JMP | BPF_CALL) && add_call(s, i, caps, e))
+			return -1;
+		if (insn->code != (BPF_LD | BPF_IMM | BPF_DW))
+			continue;
+		/* Without a relocation only a number may be meant: anything else is an fd or id of the loading process. */
+		if (insn->src_reg != 0 && !((s->mark[i] & CODE_RELOCATED) && insn->src_reg == BPF_PSEUDO_FUNC))
+			return err_set(e, ERR_OBJECT_MALFORMED,
+				       "section %s, instruction %zu: names a kernel object by number", s->name, i);
+		if (i + 1 >= s->count || s->insn[i + 1].code != 0)
+			return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: half an instruction",
+				       s->name, i);
+		i++;
+	}
+	return 0;
+}
+
+/* ---- undefined symbols: kernel functions and variables ---- */
+
+/* BTF kind of a name in an extern section, 0 if it is not there. */
+static unsigned extern_kind(const struct btf *btf, const char *section, const char *name)
+{
+	int32_t id = btf ? btf__find_by_name_kind(btf, section, BTF_KIND_DATASEC) : -1;
+	const struct btf_type *datasec = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+
+	for (unsigned i = 0; datasec && i < btf_vlen(datasec); i++) {
+		const struct btf_type *t = btf__type_by_id(btf, btf_var_secinfos(datasec)[i].type);
+		if (t && strcmp(btf__str_by_offset(btf, t->name_off), name) == 0)
+			return btf_kind(t);
+	}
+	return 0;
+}
+
+static int add_externs(const struct object *o, const struct code *code, struct capabilities *caps, struct err *e)
+{
+	for (size_t i = 0; i < code->extern_count; i++) {
+		const char *name = code->externs[i];
+
+		if (extern_kind(o->btf, ".kconfig", name))
+			continue;
+		/* What is not known to be a variable counts as what is worse, a function. */
+		bool variable = extern_kind(o->btf, ".ksyms", name) == BTF_KIND_VAR;
+		if (add(caps, e, "%s:%s", variable ? "ksym" : "kfunc", name))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- programs that can change packets or decide about them ---- */
+
+struct verdict_name {
+	int32_t value;
+	const char *name;
+};
+
+static const struct verdict_name xdp_verdicts[] = {
+	{0, "aborted"}, {1, "drop"}, {2, "pass"}, {3, "tx"}, {4, "redirect"},
+};
+static const struct verdict_name tc_verdicts[] = {
+	{-1, "unspec"}, {0, "ok"},     {1, "reclassify"}, {2, "shot"},	   {3, "pipe"},
+	{4, "stolen"},	{5, "queued"}, {6, "repeat"},	  {7, "redirect"}, {8, "trap"},
+};
+/* Egress has two bits: 2 and 3 also signal congestion (bpf_prog_run_array_cg_flags). */
+static const struct verdict_name cgroup_skb_verdicts[] = {
+	{0, "deny"}, {1, "allow"}, {2, "deny_congestion"}, {3, "allow_congestion"},
+};
+
+/* Program types whose return value or stores matter, by attach word. verdicts NULL: only stores do. */
+static const struct {
+	const char *attach;
+	const struct verdict_name *verdicts;
+	size_t count;
+} deciding[] = {
+	{"xdp", xdp_verdicts, ARRAY_LEN(xdp_verdicts)},
+	{"tc", tc_verdicts, ARRAY_LEN(tc_verdicts)},
+	{"cgroup_skb", cgroup_skb_verdicts, ARRAY_LEN(cgroup_skb_verdicts)},
+	{"sockops", NULL, 0},
+};
+
+static int add_verdicts(const struct flow *flow, size_t kind, struct capabilities *caps, struct err *e)
+{
+	const char *attach = deciding[kind].attach;
+
+	if (flow->any)
+		return add(caps, e, "verdict:%s/any", attach);
+	for (size_t i = 0; i < flow->count; i++) {
+		const char *name = NULL;
+		for (size_t v = 0; v < deciding[kind].count; v++)
+			if (deciding[kind].verdicts[v].value == flow->value[i])
+				name = deciding[kind].verdicts[v].name;
+		if (name ? add(caps, e, "verdict:%s/%s", attach, name)
+			 : add(caps, e, "verdict:%s/#%d", attach, (int)flow->value[i]))
+			return -1;
+	}
+	return 0;
+}
+
+static int add_flow(const struct code *code, const struct manifest_program *program, size_t kind,
+		    struct capabilities *caps, struct err *e)
+{
+	struct flow flow = {0};
+
+	if (flow_of_program(code, program->name, &flow, e))
+		return -1;
+	if (deciding[kind].verdicts && add_verdicts(&flow, kind, caps, e))
+		return -1;
+	if (flow.writes_memory && add(caps, e, "write:packet"))
+		return -1;
+	return flow.writes_context ? add(caps, e, "write:context") : 0;
+}
+
+static int add_programs(const struct object *o, const struct code *code, struct capabilities *caps, struct err *e)
+{
+	for (size_t i = 0; i < o->program_count; i++) {
+		const struct manifest_program *p = &o->programs[i];
+
+		if (add(caps, e, "program:%s", p->type))
+			return -1;
+		if (p->target[0] ? add(caps, e, "attach:%s/%s", p->attach, p->target)
+				 : add(caps, e, "attach:%s", p->attach))
+			return -1;
+		for (size_t kind = 0; kind < ARRAY_LEN(deciding); kind++)
+			if (strcmp(p->attach, deciding[kind].attach) == 0 && add_flow(code, p, kind, caps, e))
+				return -1;
+	}
+	return 0;
+}
+
+int capabilities_derive(const struct object *object, const struct code *code, struct capabilities *caps,
+			struct err *e)
+{
+	for (size_t i = 0; i < code->section_count; i++)
+		if (add_section(&code->sections[i], caps, e))
+			return -1;
+	for (size_t i = 0; i < object->map_count; i++)
+		if (add(caps, e, "map:%s", object->maps[i].map.type))
+			return -1;
+	if (add_externs(object, code, caps, e))
+		return -1;
+	return add_programs(object, code, caps, e);
+}

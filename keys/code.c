@@ -1,0 +1,324 @@
+#include "keys/code.h"
+
+#include <gelf.h>
+#include <libelf.h>
+#include <linux/btf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef EM_BPF
+#define EM_BPF 247
+#endif
+
+enum { CODE_MAX_SECTIONS = 4096, CODE_MAX_SYMBOLS = 1 << 17, BTF_EXT_MAGIC = 0xeb9f };
+
+struct reading {
+	struct code *code;
+	Elf *elf;
+	Elf_Scn *symbols;
+	size_t string_section; /* of the symbols */
+	const uint8_t *btf, *btf_ext;
+	size_t btf_size, btf_ext_size;
+};
+
+static int malformed(struct err *e, const char *what)
+{
+	return err_set(e, ERR_OBJECT_MALFORMED, "%s", what);
+}
+
+static int section_bytes(Elf_Scn *scn, const uint8_t **bytes, size_t *size, struct err *e)
+{
+	Elf_Data *data = elf_rawdata(scn, NULL);
+
+	if (!data || (data->d_size && !data->d_buf))
+		return malformed(e, "a section lies outside of the file");
+	*bytes = data->d_buf;
+	*size = data->d_size;
+	return 0;
+}
+
+static int add_code(struct reading *r, Elf_Scn *scn, const char *name, struct err *e)
+{
+	struct code_section *s = &r->code->sections[r->code->section_count];
+	const uint8_t *bytes = NULL;
+	size_t size = 0;
+
+	if (section_bytes(scn, &bytes, &size, e))
+		return -1;
+	if (size == 0)
+		return 0;
+	if (size % sizeof(struct bpf_insn) || (uintptr_t)bytes % _Alignof(struct bpf_insn))
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s is no whole number of instructions", name);
+	s->mark = calloc(size / sizeof(struct bpf_insn), 1);
+	if (!s->mark)
+		return err_errno(e, ERR_NOMEM, "section %s", name);
+	s->name = name;
+	s->index = elf_ndxscn(scn);
+	s->insn = (const struct bpf_insn *)bytes;
+	s->count = size / sizeof(struct bpf_insn);
+	r->code->section_count++;
+	return 0;
+}
+
+static int add_licence(struct reading *r, Elf_Scn *scn, struct err *e)
+{
+	const uint8_t *bytes = NULL;
+	size_t size = 0;
+
+	if (section_bytes(scn, &bytes, &size, e))
+		return -1;
+	if (size >= sizeof(r->code->licence_text))
+		return malformed(e, "the license section is too long");
+	if (size)
+		memcpy(r->code->licence_text, bytes, size);
+	r->code->licence_text[size] = '\0';
+	return 0;
+}
+
+static int read_section(struct reading *r, Elf_Scn *scn, size_t names, struct err *e)
+{
+	GElf_Shdr header;
+	const char *name;
+
+	if (!gelf_getshdr(scn, &header) || !(name = elf_strptr(r->elf, names, header.sh_name)))
+		return malformed(e, "a section header is broken");
+	if (header.sh_type == SHT_PROGBITS && (header.sh_flags & SHF_EXECINSTR))
+		return add_code(r, scn, name, e);
+	if (header.sh_type == SHT_SYMTAB) {
+		r->symbols = scn;
+		r->string_section = header.sh_link;
+	}
+	if (strcmp(name, "license") == 0)
+		return add_licence(r, scn, e);
+	if (strcmp(name, ".BTF") == 0)
+		return section_bytes(scn, &r->btf, &r->btf_size, e);
+	if (strcmp(name, ".BTF.ext") == 0)
+		return section_bytes(scn, &r->btf_ext, &r->btf_ext_size, e);
+	return 0;
+}
+
+static int read_sections(struct reading *r, struct err *e)
+{
+	size_t count, names;
+
+	if (elf_getshdrnum(r->elf, &count) || elf_getshdrstrndx(r->elf, &names))
+		return malformed(e, "no section headers");
+	if (count > CODE_MAX_SECTIONS)
+		return malformed(e, "too many sections");
+	r->code->sections = calloc(count + 1, sizeof(*r->code->sections));
+	if (!r->code->sections)
+		return err_errno(e, ERR_NOMEM, "sections");
+	for (Elf_Scn *scn = elf_nextscn(r->elf, NULL); scn; scn = elf_nextscn(r->elf, scn))
+		if (read_section(r, scn, names, e))
+			return -1;
+	return 0;
+}
+
+static struct code_section *section_at(struct code *code, size_t index)
+{
+	for (size_t i = 0; i < code->section_count; i++)
+		if (code->sections[i].index == index)
+			return &code->sections[i];
+	return NULL;
+}
+
+static int add_function(struct code *code, const char *name, const GElf_Sym *symbol, struct err *e)
+{
+	const struct code_section *section = section_at(code, symbol->st_shndx);
+	size_t insn = sizeof(struct bpf_insn);
+
+	if (!section || symbol->st_size == 0)
+		return 0;
+	if (symbol->st_value % insn || symbol->st_size % insn || symbol->st_value / insn > section->count ||
+	    symbol->st_size / insn > section->count - symbol->st_value / insn)
+		return err_set(e, ERR_OBJECT_MALFORMED, "function %s lies outside of its section", name);
+	code->functions[code->function_count++] =
+		(struct code_function){name, section, symbol->st_value / insn, symbol->st_size / insn};
+	return 0;
+}
+
+static int read_symbols(struct reading *r, struct err *e)
+{
+	struct code *code = r->code;
+	Elf_Data *data = r->symbols ? elf_getdata(r->symbols, NULL) : NULL;
+	size_t count = data ? data->d_size / sizeof(Elf64_Sym) : 0;
+
+	if (count == 0)
+		return malformed(e, "no symbols");
+	if (count > CODE_MAX_SYMBOLS)
+		return malformed(e, "too many symbols");
+	code->functions = calloc(count, sizeof(*code->functions));
+	code->externs = calloc(count, sizeof(*code->externs));
+	if (!code->functions || !code->externs)
+		return err_errno(e, ERR_NOMEM, "symbols");
+	for (size_t i = 1; i < count; i++) {
+		GElf_Sym symbol;
+		const char *name;
+
+		if (!gelf_getsym(data, (int)i, &symbol) ||
+		    !(name = elf_strptr(r->elf, r->string_section, symbol.st_name)))
+			return malformed(e, "a symbol is broken");
+		if (symbol.st_shndx == SHN_UNDEF && name[0])
+			code->externs[code->extern_count++] = name;
+		else if (GELF_ST_TYPE(symbol.st_info) == STT_FUNC && add_function(code, name, &symbol, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int read_relocations(struct reading *r, struct err *e)
+{
+	for (Elf_Scn *scn = elf_nextscn(r->elf, NULL); scn; scn = elf_nextscn(r->elf, scn)) {
+		GElf_Shdr header;
+		struct code_section *target;
+		Elf_Data *data;
+
+		if (!gelf_getshdr(scn, &header) || (header.sh_type != SHT_REL && header.sh_type != SHT_RELA))
+			continue;
+		target = section_at(r->code, header.sh_info);
+		if (!target)
+			continue;
+		if (header.sh_type == SHT_RELA)
+			return malformed(e, "code with RELA relocations");
+		data = elf_getdata(scn, NULL);
+		for (size_t i = 0; data && i < data->d_size / sizeof(Elf64_Rel); i++) {
+			GElf_Rel rel;
+			if (!gelf_getrel(data, (int)i, &rel) || rel.r_offset % sizeof(struct bpf_insn) ||
+			    rel.r_offset / sizeof(struct bpf_insn) >= target->count)
+				return err_set(e, ERR_OBJECT_MALFORMED, "a relocation of section %s is broken",
+					       target->name);
+			target->mark[rel.r_offset / sizeof(struct bpf_insn)] |= CODE_RELOCATED;
+		}
+	}
+	return 0;
+}
+
+/* ---- CO-RE relocations: .BTF.ext, Documentation/bpf/btf.rst ---- */
+
+static bool load(const uint8_t *bytes, size_t size, size_t offset, uint32_t *out)
+{
+	if (offset > size || size - offset < sizeof(*out))
+		return false;
+	memcpy(out, bytes + offset, sizeof(*out));
+	return true;
+}
+
+/* Section name from .BTF's strings, NULL if it lies outside. */
+static const char *btf_text(const struct reading *r, uint32_t offset)
+{
+	uint32_t header_size, strings, strings_size;
+
+	if (!load(r->btf, r->btf_size, 4, &header_size) || !load(r->btf, r->btf_size, 16, &strings) ||
+	    !load(r->btf, r->btf_size, 20, &strings_size))
+		return NULL;
+	uint64_t start = (uint64_t)header_size + strings;
+	if (start + strings_size > r->btf_size || offset >= strings_size)
+		return NULL;
+	const char *text = (const char *)r->btf + start + offset;
+	return memchr(text, '\0', strings_size - offset) ? text : NULL;
+}
+
+static void mark_records(struct code_section *section, const uint8_t *records, uint32_t count, uint32_t record)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t offset;
+
+		memcpy(&offset, records + (size_t)i * record, sizeof(offset));
+		if (offset / sizeof(struct bpf_insn) < section->count)
+			section->mark[offset / sizeof(struct bpf_insn)] |= CODE_CORE;
+	}
+}
+
+static int mark_core(struct reading *r, const uint8_t *info, size_t size, struct err *e)
+{
+	uint32_t record, name, count;
+	size_t at = sizeof(uint32_t);
+
+	if (!load(info, size, 0, &record) || record < sizeof(struct bpf_core_relo))
+		return malformed(e, ".BTF.ext is broken");
+	while (at < size) {
+		if (!load(info, size, at, &name) || !load(info, size, at + 4, &count) ||
+		    count > (size - at - 8) / record)
+			return malformed(e, ".BTF.ext is broken");
+		at += 8;
+		const char *section = btf_text(r, name);
+		if (!section)
+			return malformed(e, ".BTF.ext is broken");
+		for (size_t s = 0; s < r->code->section_count; s++)
+			if (strcmp(r->code->sections[s].name, section) == 0) /* names may repeat */
+				mark_records(&r->code->sections[s], info + at, count, record);
+		at += (size_t)count * record;
+	}
+	return 0;
+}
+
+static int read_core(struct reading *r, struct err *e)
+{
+	uint32_t magic, header_size, offset, size;
+	const uint8_t *ext = r->btf_ext;
+
+	if (!ext || r->btf_ext_size == 0)
+		return 0;
+	if (!load(ext, r->btf_ext_size, 0, &magic) || (magic & 0xffff) != BTF_EXT_MAGIC ||
+	    !load(ext, r->btf_ext_size, 4, &header_size))
+		return malformed(e, ".BTF.ext is broken");
+	if (header_size < 32) /* older form without CO-RE */
+		return 0;
+	if (!load(ext, r->btf_ext_size, 24, &offset) || !load(ext, r->btf_ext_size, 28, &size))
+		return malformed(e, ".BTF.ext is broken");
+	if (size == 0)
+		return 0;
+	if ((uint64_t)header_size + offset + size > r->btf_ext_size)
+		return malformed(e, ".BTF.ext is broken");
+	return mark_core(r, ext + header_size + offset, size, e);
+}
+
+static int read_elf(struct reading *r, struct err *e)
+{
+	GElf_Ehdr header;
+
+	if (elf_kind(r->elf) != ELF_K_ELF || !gelf_getehdr(r->elf, &header) ||
+	    header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
+	    header.e_machine != EM_BPF || header.e_type != ET_REL)
+		return malformed(e, "not a little-endian BPF object");
+	if (read_sections(r, e) || read_symbols(r, e) || read_relocations(r, e))
+		return -1;
+	return read_core(r, e);
+}
+
+int code_read(const uint8_t *elf, size_t size, struct code **out, struct err *e)
+{
+	OWN(code) struct code *code = calloc(1, sizeof(*code));
+	struct reading r = {.code = code};
+
+	if (!code)
+		return err_errno(e, ERR_NOMEM, "code");
+	if (elf_version(EV_CURRENT) == EV_NONE)
+		return err_set(e, ERR_INTERNAL, "libelf: %s", elf_errmsg(-1));
+	/* libelf takes a plain pointer but does not write for ELF_C_READ. */
+	r.elf = elf_memory((char *)(uintptr_t)elf, size);
+	if (!r.elf)
+		return err_set(e, ERR_OBJECT_MALFORMED, "not an ELF file: %s", elf_errmsg(-1));
+	code->elf = r.elf;
+	code->licence = code->licence_text;
+	if (read_elf(&r, e))
+		return -1;
+	*out = TAKE_PTR(code);
+	return 0;
+}
+
+void code_free(struct code **code)
+{
+	struct code *c = TAKE_PTR(*code);
+
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->section_count; i++)
+		free(c->sections[i].mark);
+	free(c->sections);
+	free(c->functions);
+	free(c->externs);
+	if (c->elf)
+		elf_end(c->elf);
+	free(c);
+}

@@ -1,0 +1,49 @@
+/* The code of a BPF ELF: instructions of every executable section, which of them the loader rewrites, functions and
+ * undefined symbols. The only user of libelf. Everything is checked against the file's bounds; strings and instructions
+ * are borrowed from the ELF. */
+#ifndef OBS_KEYS_CODE_H
+#define OBS_KEYS_CODE_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bundles/base/err.h"
+
+enum code_mark {
+	CODE_RELOCATED = 1, /* an ELF relocation: a map, a variable, a function */
+	CODE_CORE = 2,	    /* a CO-RE relocation: immediate or offset are what the target kernel says */
+};
+
+struct code_section {
+	const char *name;
+	size_t index; /* in the ELF */
+	const struct bpf_insn *insn;
+	size_t count;
+	uint8_t *mark; /* enum code_mark, one for each instruction */
+};
+
+struct code_function {
+	const char *name;
+	const struct code_section *section;
+	size_t first, count; /* instructions */
+};
+
+struct code {
+	const char *licence; /* "" if there is no license section */
+	struct code_section *sections;
+	size_t section_count;
+	struct code_function *functions;
+	size_t function_count;
+	const char **externs; /* undefined symbols */
+	size_t extern_count;
+	void *elf;
+	char licence_text[128];
+};
+
+/* ERR_OBJECT_MALFORMED. elf is borrowed and must outlive the result. */
+MUST_CHECK int code_read(const uint8_t *elf, size_t size, struct code **out, struct err *e);
+void code_free(struct code **code);
+
+#endif
