@@ -76,7 +76,7 @@ int manifest_parse(const uint8_t *json, size_t size, struct manifest **out, stru
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return err_errno(e, ERR_NOMEM, "manifest");
-	if (shape_parse(&manifest_shape, root, m, &top, m, e) || manifest_check(m, e))
+	if (manifest_shape_parse(&manifest_shape, root, m, &top, m, e) || manifest_check(m, e))
 		return -1;
 	*out = TAKE_PTR(m);
 	return 0;
@@ -92,7 +92,7 @@ int manifest_format(const struct manifest *m, char **out, size_t *out_size, stru
 
 	if (manifest_check(m, e))
 		return -1;
-	if (!root || shape_format(&manifest_shape, m, m, &body) || json_object_update(root, body))
+	if (!root || manifest_shape_format(&manifest_shape, m, m, &body) || json_object_update(root, body))
 		return err_set(e, ERR_NOMEM, "manifest: no memory");
 	if (manifest_print(root, &text, &size, e))
 		return -1;
@@ -110,7 +110,7 @@ void manifest_free(struct manifest **m)
 {
 	if (!*m)
 		return;
-	shape_free(&manifest_shape, *m);
+	manifest_shape_free(&manifest_shape, *m);
 	free(*m);
 	*m = NULL;
 }

@@ -58,11 +58,11 @@ struct manifest_enum {
 };
 
 struct manifest_field {
-	char *name;      /* dotted path in the event: "network.peer.port"; "": not shown, only the length of another */
+	char *name;      /* dotted path in the event: "network.peer.port" */
 	uint32_t offset; /* bytes from the start of the record, key or value */
 	uint32_t size;   /* bytes of one element; 0 (BYTES only): to the end of the record */
-	uint16_t bit_offset,
-	    bit_size;    /* bit_size 0: no bit field. bit_offset from the least significant bit at offset */
+	/* bit_size 0: no bit field. bit_offset from the least significant bit at offset. */
+	uint16_t bit_offset, bit_size;
 	uint32_t count;  /* elements of an array, 0: scalar */
 	uint32_t stride; /* bytes between elements, where count */
 	enum field_kind kind;
@@ -141,7 +141,7 @@ struct manifest_program {
 	char *name;     /* of the BPF function */
 	char *section;  /* ELF section: "tp_btf/inet_sock_set_state" */
 	char *type;     /* "tracing", "raw_tracepoint", "kprobe", ... (libbpf_bpf_prog_type_str) */
-	char *attach;   /* attach kind: one of the words of obs-bundle(5), e.g. "tp_btf", "kprobe", "uprobe", "iter" */
+	char *attach;   /* attach kind: a word of obs-bundle(5), e.g. "tp_btf", "kprobe", "uprobe", "iter" */
 	char *target;   /* "inet_sock_set_state", "/path:symbol", "", ... */
 	bool required;  /* false: may be missing on this kernel, with the reason shown */
 	char *group;    /* alternatives: of the programs of one group the first that works is used; "" none.
@@ -223,9 +223,6 @@ extern const char *const field_kind_names[FIELD_KIND_COUNT];
 extern const char *const field_format_names[FORMAT_COUNT];
 extern const char *const output_kind_names[OUTPUT_KIND_COUNT];
 extern const char *const param_kind_names[PARAM_KIND_COUNT];
-
-/* Words of manifest_program.attach, ended by NULL. */
-extern const char *const attach_kind_names[];
 
 /* Building (packager): grows *array of items of the given size by one zeroed item; returns it, or NULL with ERR_NOMEM. */
 void *manifest_grow(void *array_pointer, size_t *count, size_t item_size, struct err *e);

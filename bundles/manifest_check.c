@@ -11,11 +11,6 @@
 
 #define bad(e, ...) err_set(e, ERR_MANIFEST_VALUE, __VA_ARGS__)
 
-const char *const attach_kind_names[] = {
-    "tp",    "raw_tp",     "tp_btf",     "kprobe",  "kretprobe", "uprobe", "uretprobe", "usdt", "fentry",
-    "fexit", "perf_event", "cgroup_skb", "sockops", "socket",    "tc",     "xdp",       "iter", NULL,
-};
-
 static bool in_words(const char *text, const char *const *words)
 {
 	for (; *words; words++)
@@ -98,7 +93,8 @@ static int check_program(const struct manifest_object *o, size_t i, const char *
 			return bad(e, "%s.programs[%zu].name: %s is there twice", at, i, p->name);
 	if (!is_word(p->type))
 		return bad(e, "%s.programs[%zu].type: \"%s\" is no program type", at, i, p->type);
-	if (!in_words(p->attach, attach_kind_names))
+	/* Any word: which kinds may run is for the policy to say, with its own code. */
+	if (!is_word(p->attach))
 		return bad(e, "%s.programs[%zu].attach: \"%s\" is no attach kind", at, i, p->attach);
 	if (*p->group && !is_ident(p->group))
 		return bad(e, "%s.programs[%zu].group: \"%s\" is no name", at, i, p->group);
@@ -295,13 +291,24 @@ static bool names_collide(const char *a, const char *b)
 {
 	size_t size = strlen(a);
 
-	return *a && *b && strncmp(a, b, size) == 0 && (b[size] == '\0' || b[size] == '.');
+	return strncmp(a, b, size) == 0 && (b[size] == '\0' || b[size] == '.');
+}
+
+static const char *name_problem(const char *name)
+{
+	/* What every event has already. */
+	static const char *const taken[] = {"time", "event", "bundle", "host", "seq"};
+
+	if (!is_path(name))
+		return "its name is no dotted path";
+	for (size_t i = 0; i < ARRAY_LEN(taken); i++)
+		if (names_collide(taken[i], name))
+			return "every event has its name already";
+	return NULL;
 }
 
 static int check_table(const struct table *t, const struct manifest *m, struct err *e)
 {
-	bool is_length[MANIFEST_MAX_FIELDS] = {false};
-
 	for (size_t i = 0; i < t->count; i++) {
 		const struct manifest_field *f = &t->fields[i];
 		const char *problem = size_problem(f, t);
@@ -309,20 +316,15 @@ static int check_table(const struct table *t, const struct manifest *m, struct e
 			problem = format_problem(f);
 		if (!problem)
 			problem = reference_problem(f, i, t, m);
-		if (!problem && *f->name && !is_path(f->name))
-			problem = "its name is no dotted path";
+		if (!problem)
+			problem = name_problem(f->name);
 		if (problem)
 			return bad(e, "%s[%zu] (%s): %s", t->at, i, f->name, problem);
-		if (f->length_field >= 0)
-			is_length[f->length_field] = true;
 		for (size_t k = 0; k < i; k++)
 			if (names_collide(t->fields[k].name, f->name) || names_collide(f->name, t->fields[k].name))
 				return bad(e, "%s[%zu].name: %s collides with %s", t->at, i, f->name,
 					   t->fields[k].name);
 	}
-	for (size_t i = 0; i < t->count; i++)
-		if (!*t->fields[i].name && !is_length[i])
-			return bad(e, "%s[%zu]: no name, and no length of another field", t->at, i);
 	return 0;
 }
 
@@ -347,9 +349,9 @@ static int check_event(const struct manifest *m, size_t i, struct err *e)
 
 /* ---- outputs ---- */
 
-static const char *const map_types[OUTPUT_KIND_COUNT][8] = {
+static const char *const map_types[OUTPUT_KIND_COUNT][9] = {
     [OUTPUT_RING] = {"ringbuf"},
-    [OUTPUT_SAMPLE] = {"hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash"},
+    [OUTPUT_SAMPLE] = {"hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash", "lpm_trie"},
     [OUTPUT_LOST] = {"percpu_array"},
 };
 
@@ -428,7 +430,7 @@ static const char *param_problem(const struct manifest_param *p, const struct ma
 		return "a network has 24 bytes";
 	if (p->count && (p->kind == PARAM_BOOL || p->kind == PARAM_CHARS))
 		return "there are no lists of its kind";
-	if (param_bytes(p) > PARAM_MAX_BYTES)
+	if (manifest_param_bytes(p) > PARAM_MAX_BYTES)
 		return "it is too large";
 	if (p->enum_index < -1 || p->enum_index >= (int64_t)m->enum_count ||
 	    (p->enum_index >= 0) != (p->kind == PARAM_ENUM))
@@ -454,14 +456,14 @@ static int check_default(const struct manifest *m, size_t i, struct err *e)
 	if (!p->initial)
 		return bad(e, "parameters[%zu].default: it is missing", i);
 	if (!p->count)
-		return param_element_valid(p, m, p->initial)
+		return manifest_element_valid(p, m, p->initial)
 			   ? 0
 			   : bad(e, "parameters[%zu].default: %s does not allow it itself", i, p->name);
 	for (size_t k = 0; k < p->count; k++) {
 		const uint8_t *element = p->initial + k * p->size;
 		bool unused = memcmp(element, zero, p->size) == 0;
 		/* A zero element is an unused one: none stands before one in use. */
-		if (!unused && (ended || !param_element_valid(p, m, element)))
+		if (!unused && (ended || !manifest_element_valid(p, m, element)))
 			return bad(e, "parameters[%zu].default[%zu]: %s does not allow it itself", i, k, p->name);
 		ended |= unused;
 	}
@@ -491,7 +493,7 @@ static int check_param(const struct manifest *m, size_t i, struct err *e)
 			if (!map || strcmp(map->type, "array") != 0)
 				return bad(e, "parameters[%zu].variables[%zu].map: objects[%zu] has no section %s", i,
 					   k, n, v->map);
-			if (v->offset + (uint64_t)param_bytes(p) > map->value_size)
+			if (v->offset + (uint64_t)manifest_param_bytes(p) > map->value_size)
 				return bad(e, "parameters[%zu].variables[%zu].offset: not within %s", i, k, v->map);
 		}
 	}
@@ -502,7 +504,7 @@ int manifest_check(const struct manifest *m, struct err *e)
 {
 	struct place top = {NULL};
 
-	if (shape_check(&manifest_shape, m, &top, e) || check_head(m, e))
+	if (manifest_shape_check(&manifest_shape, m, &top, e) || check_head(m, e))
 		return -1;
 	if (m->object_count == 0)
 		return bad(e, "objects: there is none");

@@ -86,22 +86,22 @@ static int enumerators_parse(json_t *value, void *base, const struct place *at, 
 
 	(void)m;
 	if (!value || !json_is_object(value))
-		return place_error(at, e, ERR_MANIFEST_SYNTAX, "an object of names and values is expected");
+		return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "an object of names and values is expected");
 	size_t size = json_object_size(value);
 	if (size < 1 || size > MANIFEST_MAX_ENUMERATORS)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "%zu enumerators, 1 to %d are allowed", size,
-				   MANIFEST_MAX_ENUMERATORS);
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%zu enumerators, 1 to %d are allowed", size,
+					    MANIFEST_MAX_ENUMERATORS);
 	to->values = calloc(size, sizeof(*to->values));
 	if (!to->values)
-		return place_error(at, e, ERR_NOMEM, "no memory");
+		return manifest_place_error(at, e, ERR_NOMEM, "no memory");
 	json_object_foreach(value, name, number)
 	{
 		struct place here = {.up = at, .key = name};
 		struct manifest_enumerator *one = &to->values[to->value_count++];
 		one->name = strdup(name);
 		if (!one->name)
-			return place_error(&here, e, ERR_NOMEM, "no memory");
-		if (number_parse_signed(number, &here, &one->value, e))
+			return manifest_place_error(&here, e, ERR_NOMEM, "no memory");
+		if (manifest_number_signed(number, &here, &one->value, e))
 			return -1;
 	}
 	return 0;
@@ -114,7 +114,8 @@ static int enumerators_format(const void *base, const struct manifest *m, json_t
 
 	(void)m;
 	for (size_t i = 0; object && i < from->value_count; i++) {
-		if (json_object_set_new(object, from->values[i].name, number_format_signed(from->values[i].value))) {
+		if (json_object_set_new(object, from->values[i].name,
+					manifest_number_of_signed(from->values[i].value))) {
 			json_decref(object);
 			return -1;
 		}
@@ -139,7 +140,7 @@ static int enum_parse(json_t *value, int32_t *index, const struct place *at, con
 	*index = -1;
 	if (!value)
 		return 0;
-	if (text_parse(value, at, 1, MANIFEST_IDENT_MAX, &name, e))
+	if (manifest_text_parse(value, at, 1, MANIFEST_IDENT_MAX, &name, e))
 		return -1;
 	for (size_t i = 0; i < m->enum_count; i++) {
 		if (strcmp(m->enums[i].name, name) == 0) {
@@ -147,7 +148,7 @@ static int enum_parse(json_t *value, int32_t *index, const struct place *at, con
 			return 0;
 		}
 	}
-	return place_error(at, e, ERR_MANIFEST_VALUE, "there is no enum \"%s\"", name);
+	return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "there is no enum \"%s\"", name);
 }
 
 static int enum_format(int32_t index, const struct manifest *m, json_t **out)
@@ -193,14 +194,14 @@ static int kernel_parse(json_t *value, void *base, const struct place *at, const
 	(void)m;
 	if (!value)
 		return 0;
-	if (text_parse(value, at, 3, sizeof(again) - 1, &text, e))
+	if (manifest_text_parse(value, at, 3, sizeof(again) - 1, &text, e))
 		return -1;
 	if (sscanf(text, "%9" SCNu32 ".%9" SCNu32, &to->kernel_major, &to->kernel_minor) == 2) {
 		snprintf(again, sizeof(again), "%" PRIu32 ".%" PRIu32, to->kernel_major, to->kernel_minor);
 		if (strcmp(again, text) == 0 && to->kernel_major)
 			return 0;
 	}
-	return place_error(at, e, ERR_MANIFEST_VALUE, "no kernel version like \"6.1\"");
+	return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "no kernel version like \"6.1\"");
 }
 
 static int kernel_format(const void *base, const struct manifest *m, json_t **out)
@@ -223,14 +224,14 @@ static const struct shape requires_shape = SHAPE(manifest, requires_items);
 
 static int requires_parse(json_t *value, void *base, const struct place *at, const struct manifest *m, struct err *e)
 {
-	return value ? shape_parse(&requires_shape, value, base, at, m, e) : 0;
+	return value ? manifest_shape_parse(&requires_shape, value, base, at, m, e) : 0;
 }
 
 static int requires_format(const void *base, const struct manifest *m, json_t **out)
 {
 	json_t *object = NULL;
 
-	if (shape_format(&requires_shape, base, m, &object))
+	if (manifest_shape_format(&requires_shape, base, m, &object))
 		return -1;
 	if (json_object_size(object) == 0) {
 		json_decref(object);
@@ -242,7 +243,7 @@ static int requires_format(const void *base, const struct manifest *m, json_t **
 
 static void requires_release(void *base)
 {
-	shape_free(&requires_shape, base);
+	manifest_shape_free(&requires_shape, base);
 }
 
 static const struct item_hooks requirements = {requires_parse, requires_format, requires_release};
@@ -297,7 +298,7 @@ static const struct item enum_items[] = {
 static const struct shape enum_shape = SHAPE(manifest_enum, enum_items);
 
 static const struct item field_items[] = {
-    TEXT(manifest_field, name, "name", MANIFEST_IDENT_MAX),
+    NEEDED_TEXT(manifest_field, name, "name", MANIFEST_IDENT_MAX),
     NEEDED_NUMBER(manifest_field, offset, "offset", 0, EVENT_MAX_BYTES),
     NEEDED_NUMBER(manifest_field, size, "size", 0, EVENT_MAX_BYTES),
     NUMBER(manifest_field, bit_offset, "bit_offset", 63),
@@ -352,9 +353,9 @@ static const struct item param_items[] = {
     NUMBER(manifest_param, count, "count", PARAM_MAX_BYTES),
     HOOKS(manifest_param, enum_index, "enum", &param_enum),
     TEXT(manifest_param, unit, "unit", MANIFEST_IDENT_MAX),
-    HOOKS(manifest_param, min, "min", &param_min_hooks),
-    HOOKS(manifest_param, max, "max", &param_max_hooks),
-    HOOKS(manifest_param, initial, "default", &param_default_hooks),
+    HOOKS(manifest_param, min, "min", &manifest_param_min),
+    HOOKS(manifest_param, max, "max", &manifest_param_max),
+    HOOKS(manifest_param, initial, "default", &manifest_param_default),
     SHAPES(manifest_param, variables, variable_count, "variables", MANIFEST_MAX_VARIABLES, &variable_shape),
 };
 static const struct shape param_shape = SHAPE(manifest_param, param_items);

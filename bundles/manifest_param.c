@@ -52,14 +52,14 @@ static bool number_size(uint32_t size)
 	return size == 1 || size == 2 || size == 4 || size == 8;
 }
 
-size_t param_bytes(const struct manifest_param *p)
+size_t manifest_param_bytes(const struct manifest_param *p)
 {
 	return (size_t)p->size * (p->count ? p->count : 1);
 }
 
 /* ---- networks ---- */
 
-bool cidr_format(const uint8_t cidr[static CIDR_BYTES], char text[static CIDR_TEXT_BYTES])
+bool manifest_cidr_format(const uint8_t cidr[static CIDR_BYTES], char text[static CIDR_TEXT_BYTES])
 {
 	struct obs_cidr c;
 	char address[INET6_ADDRSTRLEN];
@@ -76,7 +76,7 @@ bool cidr_format(const uint8_t cidr[static CIDR_BYTES], char text[static CIDR_TE
 	return true;
 }
 
-bool cidr_parse(const char *text, uint8_t cidr[static CIDR_BYTES])
+bool manifest_cidr_parse(const char *text, uint8_t cidr[static CIDR_BYTES])
 {
 	struct obs_cidr c = {.used = 1};
 	char address[INET6_ADDRSTRLEN], again[CIDR_TEXT_BYTES];
@@ -99,7 +99,7 @@ bool cidr_parse(const char *text, uint8_t cidr[static CIDR_BYTES])
 	c.prefix_len = (uint8_t)prefix;
 	memcpy(bytes, &c, sizeof(bytes));
 	/* One text for each network: what atoi and inet_pton forgive is refused here. */
-	if (!cidr_format(bytes, again) || strcmp(again, text) != 0)
+	if (!manifest_cidr_format(bytes, again) || strcmp(again, text) != 0)
 		return false;
 	memcpy(cidr, bytes, sizeof(bytes));
 	return true;
@@ -112,21 +112,21 @@ static int bound_parse(json_t *value, const struct manifest_param *p, const stru
 {
 	if (!is_number(p)) {
 		if (value)
-			return place_error(at, e, ERR_MANIFEST_SYNTAX, "only numbers have bounds");
+			return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "only numbers have bounds");
 		return 0;
 	}
 	if (!value)
-		return place_error(at, e, ERR_MANIFEST_SYNTAX, "it is missing");
+		return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "it is missing");
 	if (p->kind == PARAM_UINT)
-		return number_parse_unsigned(value, at, as_unsigned, e);
-	return number_parse_signed(value, at, as_signed, e);
+		return manifest_number_unsigned(value, at, as_unsigned, e);
+	return manifest_number_signed(value, at, as_signed, e);
 }
 
 static int bound_format(const struct manifest_param *p, int64_t as_signed, uint64_t as_unsigned, json_t **out)
 {
 	if (!is_number(p))
 		return 0;
-	*out = p->kind == PARAM_UINT ? number_format_unsigned(as_unsigned) : number_format_signed(as_signed);
+	*out = p->kind == PARAM_UINT ? manifest_number_of_unsigned(as_unsigned) : manifest_number_of_signed(as_signed);
 	return *out ? 0 : -1;
 }
 
@@ -183,7 +183,7 @@ static int64_t load_enum(const struct manifest_param *p, const struct manifest *
 	return enumerator_by_value(p, m, value) ? value : (int64_t)load(bytes, p->size);
 }
 
-bool param_element_valid(const struct manifest_param *p, const struct manifest *m, const uint8_t *element)
+bool manifest_element_valid(const struct manifest_param *p, const struct manifest *m, const uint8_t *element)
 {
 	char text[CIDR_TEXT_BYTES];
 	size_t length;
@@ -205,7 +205,7 @@ bool param_element_valid(const struct manifest_param *p, const struct manifest *
 		return length < p->size && is_zero(element + length, p->size - length) &&
 		       manifest_text_valid((const char *)element, 0, p->size);
 	case PARAM_CIDR:
-		return cidr_format(element, text);
+		return manifest_cidr_format(element, text);
 	case PARAM_KIND_COUNT:
 		break;
 	}
@@ -218,9 +218,9 @@ static json_t *element_format(const struct manifest_param *p, const struct manif
 
 	switch (p->kind) {
 	case PARAM_UINT:
-		return number_format_unsigned(load(element, p->size));
+		return manifest_number_of_unsigned(load(element, p->size));
 	case PARAM_INT:
-		return number_format_signed(load_signed(element, p->size));
+		return manifest_number_of_signed(load_signed(element, p->size));
 	case PARAM_ENUM:
 		return json_string(enumerator_by_value(p, m, load_enum(p, m, element))->name);
 	case PARAM_BOOL:
@@ -228,7 +228,7 @@ static json_t *element_format(const struct manifest_param *p, const struct manif
 	case PARAM_CHARS:
 		return json_string((const char *)element);
 	case PARAM_CIDR:
-		return cidr_format(element, text) ? json_string(text) : NULL;
+		return manifest_cidr_format(element, text) ? json_string(text) : NULL;
 	case PARAM_KIND_COUNT:
 		break;
 	}
@@ -241,8 +241,8 @@ static int enum_element_parse(json_t *value, const struct manifest_param *p, con
 	const char *name = NULL;
 
 	if (p->enum_index < 0)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "its parameter names no enum");
-	if (text_parse(value, at, 1, MANIFEST_IDENT_MAX, &name, e))
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "its parameter names no enum");
+	if (manifest_text_parse(value, at, 1, MANIFEST_IDENT_MAX, &name, e))
 		return -1;
 	const struct manifest_enum *en = &m->enums[p->enum_index];
 	for (size_t i = 0; i < en->value_count; i++) {
@@ -251,7 +251,7 @@ static int enum_element_parse(json_t *value, const struct manifest_param *p, con
 			return 0;
 		}
 	}
-	return place_error(at, e, ERR_MANIFEST_VALUE, "\"%s\" is no enumerator of %s", name, en->name);
+	return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "\"%s\" is no enumerator of %s", name, en->name);
 }
 
 static int number_element_parse(json_t *value, const struct manifest_param *p, const struct manifest *m,
@@ -262,21 +262,22 @@ static int number_element_parse(json_t *value, const struct manifest_param *p, c
 	bool fits;
 
 	if (!number_size(p->size))
-		return place_error(at, e, ERR_MANIFEST_VALUE, "numbers have 1, 2, 4 or 8 bytes, not %u", p->size);
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "numbers have 1, 2, 4 or 8 bytes, not %u",
+					    p->size);
 	if (p->kind == PARAM_UINT) {
-		if (number_parse_unsigned(value, at, &as_unsigned, e))
+		if (manifest_number_unsigned(value, at, &as_unsigned, e))
 			return -1;
 		store(element, p->size, as_unsigned);
 		fits = load(element, p->size) == as_unsigned;
 	} else {
-		if (p->kind == PARAM_INT ? number_parse_signed(value, at, &as_signed, e)
+		if (p->kind == PARAM_INT ? manifest_number_signed(value, at, &as_signed, e)
 					 : enum_element_parse(value, p, m, at, &as_signed, e))
 			return -1;
 		store(element, p->size, (uint64_t)as_signed);
 		fits = load_signed(element, p->size) == as_signed ||
 		       (p->kind == PARAM_ENUM && (int64_t)load(element, p->size) == as_signed);
 	}
-	return fits ? 0 : place_error(at, e, ERR_MANIFEST_VALUE, "it does not fit %u bytes", p->size);
+	return fits ? 0 : manifest_place_error(at, e, ERR_MANIFEST_VALUE, "it does not fit %u bytes", p->size);
 }
 
 static int element_parse(json_t *value, const struct manifest_param *p, const struct manifest *m, uint8_t *element,
@@ -291,24 +292,24 @@ static int element_parse(json_t *value, const struct manifest_param *p, const st
 		return number_element_parse(value, p, m, element, at, e);
 	case PARAM_BOOL:
 		if (!json_is_boolean(value))
-			return place_error(at, e, ERR_MANIFEST_SYNTAX, "true or false is expected");
+			return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "true or false is expected");
 		element[0] = json_is_true(value);
 		return 0;
 	case PARAM_CHARS:
-		if (text_parse(value, at, 0, p->size - 1, &text, e))
+		if (manifest_text_parse(value, at, 0, p->size - 1, &text, e))
 			return -1;
 		memcpy(element, text, strlen(text));
 		return 0;
 	case PARAM_CIDR:
-		if (text_parse(value, at, 1, CIDR_TEXT_BYTES, &text, e))
+		if (manifest_text_parse(value, at, 1, CIDR_TEXT_BYTES, &text, e))
 			return -1;
-		if (p->size != CIDR_BYTES || !cidr_parse(text, element))
-			return place_error(at, e, ERR_MANIFEST_VALUE, "no network like \"10.0.0.0/8\"");
+		if (p->size != CIDR_BYTES || !manifest_cidr_parse(text, element))
+			return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "no network like \"10.0.0.0/8\"");
 		return 0;
 	case PARAM_KIND_COUNT:
 		break;
 	}
-	return place_error(at, e, ERR_INTERNAL, "no such kind");
+	return manifest_place_error(at, e, ERR_INTERNAL, "no such kind");
 }
 
 /* ---- "default": one value, or a list of those that are used ---- */
@@ -317,24 +318,24 @@ static int default_parse(json_t *value, void *base, const struct place *at, cons
 {
 	struct manifest_param *p = base;
 
-	if (param_bytes(p) > PARAM_MAX_BYTES)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "%zu bytes, at most %d are allowed", param_bytes(p),
-				   PARAM_MAX_BYTES);
-	p->initial = calloc(1, param_bytes(p));
+	if (manifest_param_bytes(p) > PARAM_MAX_BYTES)
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%zu bytes, at most %d are allowed",
+					    manifest_param_bytes(p), PARAM_MAX_BYTES);
+	p->initial = calloc(1, manifest_param_bytes(p));
 	if (!p->initial)
-		return place_error(at, e, ERR_NOMEM, "no memory");
+		return manifest_place_error(at, e, ERR_NOMEM, "no memory");
 	if (!p->count) {
 		if (!value)
-			return place_error(at, e, ERR_MANIFEST_SYNTAX, "it is missing");
+			return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "it is missing");
 		return element_parse(value, p, m, p->initial, at, e);
 	}
 	if (!value)
 		return 0;
 	if (!json_is_array(value))
-		return place_error(at, e, ERR_MANIFEST_SYNTAX, "a list is expected");
+		return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "a list is expected");
 	if (json_array_size(value) > p->count)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "%zu elements, at most %u are allowed",
-				   json_array_size(value), p->count);
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%zu elements, at most %u are allowed",
+					    json_array_size(value), p->count);
 	for (size_t i = 0; i < json_array_size(value); i++) {
 		struct place here = {.up = at, .index = i};
 		if (element_parse(json_array_get(value, i), p, m, p->initial + i * p->size, &here, e))
@@ -372,6 +373,6 @@ static void default_release(void *base)
 	free(((struct manifest_param *)base)->initial);
 }
 
-const struct item_hooks param_min_hooks = {min_parse, min_format, NULL};
-const struct item_hooks param_max_hooks = {max_parse, max_format, NULL};
-const struct item_hooks param_default_hooks = {default_parse, default_format, default_release};
+const struct item_hooks manifest_param_min = {min_parse, min_format, NULL};
+const struct item_hooks manifest_param_max = {max_parse, max_format, NULL};
+const struct item_hooks manifest_param_default = {default_parse, default_format, default_release};

@@ -25,14 +25,14 @@ static size_t place_append(const struct place *at, char *text, size_t size)
 	return used < size ? used : size - 1;
 }
 
-const char *place_text(const struct place *at, char text[static PLACE_BYTES])
+const char *manifest_place_text(const struct place *at, char text[static PLACE_BYTES])
 {
 	if (place_append(at, text, PLACE_BYTES) == 0)
 		snprintf(text, PLACE_BYTES, "manifest");
 	return text;
 }
 
-int place_error(const struct place *at, struct err *e, enum err_code code, const char *fmt, ...)
+int manifest_place_error(const struct place *at, struct err *e, enum err_code code, const char *fmt, ...)
 {
 	char text[PLACE_BYTES], what[ERR_FRAME_BYTES];
 	va_list ap;
@@ -40,7 +40,7 @@ int place_error(const struct place *at, struct err *e, enum err_code code, const
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	return err_set(e, code, "%s: %s", place_text(at, text), what);
+	return err_set(e, code, "%s: %s", manifest_place_text(at, text), what);
 }
 
 static const char *type_name(const json_t *value)
@@ -66,7 +66,7 @@ static const char *type_name(const json_t *value)
 
 static int type_error(const json_t *value, const struct place *at, const char *wanted, struct err *e)
 {
-	return place_error(at, e, ERR_MANIFEST_SYNTAX, "%s, where %s is expected", type_name(value), wanted);
+	return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "%s, where %s is expected", type_name(value), wanted);
 }
 
 /* ---- numbers ---- */
@@ -79,12 +79,13 @@ static bool digits_valid(const char *text)
 	return digits[0] >= '1' && digits[0] <= '9' && digits[strspn(digits, "0123456789")] == '\0';
 }
 
-int number_parse_unsigned(json_t *value, const struct place *at, uint64_t *out, struct err *e)
+int manifest_number_unsigned(json_t *value, const struct place *at, uint64_t *out, struct err *e)
 {
 	if (json_is_integer(value)) {
 		json_int_t number = json_integer_value(value);
 		if (number < 0 || number > exact_max)
-			return place_error(at, e, ERR_MANIFEST_VALUE, "%" PRId64 " is out of range", (int64_t)number);
+			return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%" PRId64 " is out of range",
+						    (int64_t)number);
 		*out = (uint64_t)number;
 		return 0;
 	}
@@ -94,17 +95,19 @@ int number_parse_unsigned(json_t *value, const struct place *at, uint64_t *out, 
 	uint64_t number = strtoull(json_string_value(value), NULL, 10);
 	if (!digits_valid(json_string_value(value)) || json_string_value(value)[0] == '-' || errno ||
 	    number <= (uint64_t)exact_max)
-		return place_error(at, e, ERR_MANIFEST_SYNTAX, "a string holds whole numbers from 2^53 to 2^64 - 1");
+		return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX,
+					    "a string holds whole numbers from 2^53 to 2^64 - 1");
 	*out = number;
 	return 0;
 }
 
-int number_parse_signed(json_t *value, const struct place *at, int64_t *out, struct err *e)
+int manifest_number_signed(json_t *value, const struct place *at, int64_t *out, struct err *e)
 {
 	if (json_is_integer(value)) {
 		json_int_t number = json_integer_value(value);
 		if (number < -exact_max || number > exact_max)
-			return place_error(at, e, ERR_MANIFEST_VALUE, "%" PRId64 " is out of range", (int64_t)number);
+			return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%" PRId64 " is out of range",
+						    (int64_t)number);
 		*out = (int64_t)number;
 		return 0;
 	}
@@ -113,20 +116,20 @@ int number_parse_signed(json_t *value, const struct place *at, int64_t *out, str
 	errno = 0;
 	int64_t number = strtoll(json_string_value(value), NULL, 10);
 	if (!digits_valid(json_string_value(value)) || errno || (number >= -exact_max && number <= exact_max))
-		return place_error(at, e, ERR_MANIFEST_SYNTAX,
-				   "a string holds whole numbers from 2^53 to 2^63 - 1, or negative ones");
+		return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX,
+					    "a string holds whole numbers from 2^53 to 2^63 - 1, or negative ones");
 	*out = number;
 	return 0;
 }
 
-json_t *number_format_unsigned(uint64_t value)
+json_t *manifest_number_of_unsigned(uint64_t value)
 {
 	if (value > (uint64_t)exact_max)
 		return json_sprintf("%" PRIu64, value);
 	return json_integer((json_int_t)value);
 }
 
-json_t *number_format_signed(int64_t value)
+json_t *manifest_number_of_signed(int64_t value)
 {
 	if (value > exact_max || value < -exact_max)
 		return json_sprintf("%" PRId64, value);
@@ -152,16 +155,16 @@ bool manifest_text_valid(const char *text, size_t min, size_t max)
 	return true;
 }
 
-int text_parse(json_t *value, const struct place *at, size_t min, size_t max, const char **out, struct err *e)
+int manifest_text_parse(json_t *value, const struct place *at, size_t min, size_t max, const char **out, struct err *e)
 {
 	if (!json_is_string(value))
 		return type_error(value, at, "a string", e);
 	size_t size = json_string_length(value);
 	if (size < min || size > max)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "%zu bytes of text, %zu to %zu are allowed", size, min,
-				   max);
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%zu bytes of text, %zu to %zu are allowed",
+					    size, min, max);
 	if (!manifest_text_valid(json_string_value(value), min, max))
-		return place_error(at, e, ERR_MANIFEST_VALUE, "it has a control character");
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "it has a control character");
 	*out = json_string_value(value);
 	return 0;
 }
@@ -171,7 +174,7 @@ static int text_copy(const char *text, const struct place *at, char **out, struc
 	char *copy = strdup(text);
 
 	if (!copy)
-		return place_error(at, e, ERR_NOMEM, "no memory");
+		return manifest_place_error(at, e, ERR_NOMEM, "no memory");
 	*out = copy;
 	return 0;
 }
@@ -207,7 +210,8 @@ static int check_texts(const struct item *item, char *const *texts, size_t count
 	for (size_t i = 0; i < count; i++) {
 		struct place here = {.up = at, .index = i};
 		if (!manifest_text_valid(texts[i], 1, item->width))
-			return place_error(&here, e, ERR_MANIFEST_VALUE, "no text of 1 to %zu bytes", item->width);
+			return manifest_place_error(&here, e, ERR_MANIFEST_VALUE, "no text of 1 to %zu bytes",
+						    item->width);
 	}
 	return 0;
 }
@@ -220,33 +224,33 @@ static int check_item(const struct item *item, const void *base, const struct pl
 	switch (item->type) {
 	case ITEM_TEXT:
 		if (!manifest_text_valid(*(char *const *)from, item->min, item->max))
-			return place_error(at, e, ERR_MANIFEST_VALUE, "no text of %zu to %zu bytes", (size_t)item->min,
-					   (size_t)item->max);
+			return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "no text of %zu to %zu bytes",
+						    (size_t)item->min, (size_t)item->max);
 		return 0;
 	case ITEM_UINT:
 		if (read_uint(item, from) < item->min || read_uint(item, from) > item->max)
-			return place_error(at, e, ERR_MANIFEST_VALUE,
-					   "%" PRIu64 ", %" PRIu64 " to %" PRIu64 " are allowed", read_uint(item, from),
-					   item->min, item->max);
+			return manifest_place_error(at, e, ERR_MANIFEST_VALUE,
+						    "%" PRIu64 ", %" PRIu64 " to %" PRIu64 " are allowed",
+						    read_uint(item, from), item->min, item->max);
 		return 0;
 	case ITEM_WORD:
 		if (*(const unsigned *)from >= item->max)
-			return place_error(at, e, ERR_MANIFEST_VALUE, "%u is none of its words",
-					   *(const unsigned *)from);
+			return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%u is none of its words",
+						    *(const unsigned *)from);
 		return 0;
 	case ITEM_TEXTS:
 	case ITEM_SHAPES:
 		count = *(const size_t *)const_member(base, item->count_offset);
 		if (count < item->min || count > item->max)
-			return place_error(at, e, ERR_MANIFEST_VALUE, "%zu elements, %zu to %zu are allowed", count,
-					   (size_t)item->min, (size_t)item->max);
+			return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%zu elements, %zu to %zu are allowed",
+						    count, (size_t)item->min, (size_t)item->max);
 		return item->type == ITEM_TEXTS ? check_texts(item, *(char **const *)from, count, at, e) : 0;
 	default:
 		return 0;
 	}
 }
 
-int shape_check(const struct shape *shape, const void *base, const struct place *at, struct err *e)
+int manifest_shape_check(const struct shape *shape, const void *base, const struct place *at, struct err *e)
 {
 	for (size_t i = 0; i < shape->item_count; i++) {
 		const struct item *item = &shape->items[i];
@@ -259,7 +263,7 @@ int shape_check(const struct shape *shape, const void *base, const struct place 
 		size_t count = *(const size_t *)const_member(base, item->count_offset);
 		for (size_t k = 0; k < count; k++) {
 			struct place element = {.up = &here, .index = k};
-			if (shape_check(item->shape, structs + k * item->shape->size, &element, e))
+			if (manifest_shape_check(item->shape, structs + k * item->shape->size, &element, e))
 				return -1;
 		}
 	}
@@ -275,8 +279,8 @@ static int array_size(const struct item *item, json_t *value, const struct place
 	if (!json_is_array(value))
 		return type_error(value, at, "an array", e);
 	if (size < item->min || size > item->max)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "%zu elements, %zu to %zu are allowed", size,
-				   (size_t)item->min, (size_t)item->max);
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%zu elements, %zu to %zu are allowed", size,
+					    (size_t)item->min, (size_t)item->max);
 	*out = size;
 	return 0;
 }
@@ -292,12 +296,12 @@ static int parse_texts(const struct item *item, json_t *value, void *base, const
 		return 0;
 	char **texts = calloc(size, sizeof(*texts));
 	if (!texts)
-		return place_error(at, e, ERR_NOMEM, "no memory");
+		return manifest_place_error(at, e, ERR_NOMEM, "no memory");
 	*(char ***)member(base, item->offset) = texts;
 	*count = size;
 	for (size_t i = 0; i < size; i++) {
 		struct place here = {.up = at, .index = i};
-		if (text_parse(json_array_get(value, i), &here, 1, item->width, &text, e) ||
+		if (manifest_text_parse(json_array_get(value, i), &here, 1, item->width, &text, e) ||
 		    text_copy(text, &here, &texts[i], e))
 			return -1;
 	}
@@ -315,12 +319,13 @@ static int parse_shapes(const struct item *item, json_t *value, void *base, cons
 		return 0;
 	char *structs = calloc(size, item->shape->size);
 	if (!structs)
-		return place_error(at, e, ERR_NOMEM, "no memory");
+		return manifest_place_error(at, e, ERR_NOMEM, "no memory");
 	*(void **)member(base, item->offset) = structs;
 	*count = size;
 	for (size_t i = 0; i < size; i++) {
 		struct place here = {.up = at, .index = i};
-		if (shape_parse(item->shape, json_array_get(value, i), structs + i * item->shape->size, &here, m, e))
+		if (manifest_shape_parse(item->shape, json_array_get(value, i), structs + i * item->shape->size, &here,
+					 m, e))
 			return -1;
 	}
 	return 0;
@@ -331,11 +336,11 @@ static int parse_uint(const struct item *item, json_t *value, void *base, const 
 	void *to = member(base, item->offset);
 	uint64_t number;
 
-	if (number_parse_unsigned(value, at, &number, e))
+	if (manifest_number_unsigned(value, at, &number, e))
 		return -1;
 	if (number > item->max)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "%" PRIu64 ", at most %" PRIu64 " is allowed", number,
-				   item->max);
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%" PRIu64 ", at most %" PRIu64 " is allowed",
+					    number, item->max);
 	if (item->width == sizeof(uint16_t))
 		*(uint16_t *)to = (uint16_t)number;
 	else if (item->width == sizeof(uint32_t))
@@ -349,14 +354,14 @@ static int parse_int(const struct item *item, json_t *value, void *base, const s
 {
 	int64_t number;
 
-	if (number_parse_signed(value, at, &number, e))
+	if (manifest_number_signed(value, at, &number, e))
 		return -1;
 	if (item->width == sizeof(int64_t)) {
 		*(int64_t *)member(base, item->offset) = number;
 		return 0;
 	}
 	if (number < INT32_MIN || number > INT32_MAX)
-		return place_error(at, e, ERR_MANIFEST_VALUE, "%" PRId64 " does not fit 32 bits", number);
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "%" PRId64 " does not fit 32 bits", number);
 	*(int32_t *)member(base, item->offset) = (int32_t)number;
 	return 0;
 }
@@ -365,7 +370,7 @@ static int parse_word(const struct item *item, json_t *value, void *base, const 
 {
 	const char *text = NULL;
 
-	if (text_parse(value, at, 1, MANIFEST_IDENT_MAX, &text, e))
+	if (manifest_text_parse(value, at, 1, MANIFEST_IDENT_MAX, &text, e))
 		return -1;
 	for (size_t i = 0; i < item->max; i++) {
 		if (strcmp(text, item->words[i]) == 0) {
@@ -373,17 +378,17 @@ static int parse_word(const struct item *item, json_t *value, void *base, const 
 			return 0;
 		}
 	}
-	return place_error(at, e, ERR_MANIFEST_VALUE, "\"%s\" is none of its words", text);
+	return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "\"%s\" is none of its words", text);
 }
 
 static int parse_digest(const struct item *item, json_t *value, void *base, const struct place *at, struct err *e)
 {
 	const char *text = NULL;
 
-	if (text_parse(value, at, DIGEST_HEX_BYTES - 1, DIGEST_HEX_BYTES - 1, &text, e))
+	if (manifest_text_parse(value, at, DIGEST_HEX_BYTES - 1, DIGEST_HEX_BYTES - 1, &text, e))
 		return -1;
 	if (!digest_parse(text, member(base, item->offset)))
-		return place_error(at, e, ERR_MANIFEST_VALUE, "no SHA-256 in lower-case hex");
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "no SHA-256 in lower-case hex");
 	return 0;
 }
 
@@ -392,7 +397,7 @@ static int set_absent(const struct item *item, void *base, const struct place *a
 	void *to = member(base, item->offset);
 
 	if (item->required)
-		return place_error(at, e, ERR_MANIFEST_SYNTAX, "it is missing");
+		return manifest_place_error(at, e, ERR_MANIFEST_SYNTAX, "it is missing");
 	if (item->type == ITEM_TEXT)
 		return text_copy("", at, to, e);
 	if (item->type == ITEM_BOOL)
@@ -413,7 +418,7 @@ static int parse_value(const struct item *item, json_t *value, void *base, const
 
 	switch (item->type) {
 	case ITEM_TEXT:
-		if (text_parse(value, at, item->min, item->max, &text, e))
+		if (manifest_text_parse(value, at, item->min, item->max, &text, e))
 			return -1;
 		return text_copy(text, at, member(base, item->offset), e);
 	case ITEM_TEXTS:
@@ -436,7 +441,7 @@ static int parse_value(const struct item *item, json_t *value, void *base, const
 	case ITEM_HOOKS:
 		break;
 	}
-	return place_error(at, e, ERR_INTERNAL, "no such type");
+	return manifest_place_error(at, e, ERR_INTERNAL, "no such type");
 }
 
 static int parse_item(const struct item *item, json_t *value, void *base, const struct place *at,
@@ -451,8 +456,8 @@ static int parse_item(const struct item *item, json_t *value, void *base, const 
 	return check_item(item, base, at, e);
 }
 
-int shape_parse(const struct shape *shape, json_t *json, void *base, const struct place *at, const struct manifest *m,
-		struct err *e)
+int manifest_shape_parse(const struct shape *shape, json_t *json, void *base, const struct place *at,
+			 const struct manifest *m, struct err *e)
 {
 	const char *left;
 	json_t *value;
@@ -472,7 +477,7 @@ int shape_parse(const struct shape *shape, json_t *json, void *base, const struc
 	json_object_foreach(json, left, value)
 	{
 		struct place here = {.up = at, .key = left};
-		return place_error(&here, e, ERR_MANIFEST_UNKNOWN_KEY, "no key of a manifest");
+		return manifest_place_error(&here, e, ERR_MANIFEST_UNKNOWN_KEY, "no key of a manifest");
 	}
 	return 0;
 }
@@ -501,7 +506,7 @@ static int format_shapes(const struct item *item, const char *structs, size_t co
 		return -1;
 	for (size_t i = 0; i < count; i++) {
 		json_t *one = NULL;
-		if (shape_format(item->shape, structs + i * item->shape->size, m, &one) ||
+		if (manifest_shape_format(item->shape, structs + i * item->shape->size, m, &one) ||
 		    json_array_append_new(array, one)) {
 			json_decref(array);
 			return -1;
@@ -555,10 +560,10 @@ static int format_item(const struct item *item, const void *base, const struct m
 		*out = format_texts(*(char **const *)from, count);
 		break;
 	case ITEM_UINT:
-		*out = number_format_unsigned(read_uint(item, from));
+		*out = manifest_number_of_unsigned(read_uint(item, from));
 		break;
 	case ITEM_INT:
-		*out = number_format_signed(read_int(item, from));
+		*out = manifest_number_of_signed(read_int(item, from));
 		break;
 	case ITEM_BOOL:
 		*out = json_boolean(*(const bool *)from);
@@ -579,7 +584,7 @@ static int format_item(const struct item *item, const void *base, const struct m
 	return *out ? 0 : -1;
 }
 
-int shape_format(const struct shape *shape, const void *base, const struct manifest *m, json_t **out)
+int manifest_shape_format(const struct shape *shape, const void *base, const struct manifest *m, json_t **out)
 {
 	json_t *object = json_object();
 
@@ -601,7 +606,7 @@ int shape_format(const struct shape *shape, const void *base, const struct manif
 
 /* ---- freeing ---- */
 
-void shape_free(const struct shape *shape, void *base)
+void manifest_shape_free(const struct shape *shape, void *base)
 {
 	for (size_t i = 0; i < shape->item_count; i++) {
 		const struct item *item = &shape->items[i];
@@ -613,7 +618,7 @@ void shape_free(const struct shape *shape, void *base)
 			if (item->type == ITEM_TEXTS)
 				free(((char **)*owned)[k]);
 			else
-				shape_free(item->shape, (char *)*owned + k * item->shape->size);
+				manifest_shape_free(item->shape, (char *)*owned + k * item->shape->size);
 		}
 		if (item->type == ITEM_TEXT || item->type == ITEM_TEXTS || item->type == ITEM_SHAPES)
 			free(*owned);

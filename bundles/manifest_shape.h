@@ -20,10 +20,11 @@ struct place {
 
 enum { PLACE_BYTES = 192 };
 
-const char *place_text(const struct place *at, char text[static PLACE_BYTES]);
+const char *manifest_place_text(const struct place *at, char text[static PLACE_BYTES]);
 
 /* err_set with the place in front. */
-int place_error(const struct place *at, struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(4, 5);
+int manifest_place_error(const struct place *at, struct err *e, enum err_code code, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 
 /* What a hook sees. Items are parsed in the order of their table: earlier ones of base and m are there. */
 struct item_hooks {
@@ -65,25 +66,26 @@ struct shape {
 	size_t item_count;
 };
 
-/* base is zeroed memory; on failure it may be half filled, and shape_free frees it either way. */
-MUST_CHECK int shape_parse(const struct shape *shape, json_t *json, void *base, const struct place *at,
-			   const struct manifest *m, struct err *e);
+/* base is zeroed memory; on failure it may be half filled, and manifest_shape_free frees it either way. */
+MUST_CHECK int manifest_shape_parse(const struct shape *shape, json_t *json, void *base, const struct place *at,
+				    const struct manifest *m, struct err *e);
 /* The bounds of the table, for structs that were not parsed. Hooks are manifest_check's. */
-MUST_CHECK int shape_check(const struct shape *shape, const void *base, const struct place *at, struct err *e);
+MUST_CHECK int manifest_shape_check(const struct shape *shape, const void *base, const struct place *at, struct err *e);
 /* A new reference in *out. Fails for want of memory only: base passed manifest_check. */
-MUST_CHECK int shape_format(const struct shape *shape, const void *base, const struct manifest *m, json_t **out);
-void shape_free(const struct shape *shape, void *base);
+MUST_CHECK int manifest_shape_format(const struct shape *shape, const void *base, const struct manifest *m,
+				     json_t **out);
+void manifest_shape_free(const struct shape *shape, void *base);
 
 /* Whole numbers: a JSON number up to 2^53 - 1 in magnitude, which every reader of JSON keeps exact; beyond that, the
  * decimal digits as a string. Each number has one form only. */
-MUST_CHECK int number_parse_unsigned(json_t *value, const struct place *at, uint64_t *out, struct err *e);
-MUST_CHECK int number_parse_signed(json_t *value, const struct place *at, int64_t *out, struct err *e);
-json_t *number_format_unsigned(uint64_t value);
-json_t *number_format_signed(int64_t value);
+MUST_CHECK int manifest_number_unsigned(json_t *value, const struct place *at, uint64_t *out, struct err *e);
+MUST_CHECK int manifest_number_signed(json_t *value, const struct place *at, int64_t *out, struct err *e);
+json_t *manifest_number_of_unsigned(uint64_t value);
+json_t *manifest_number_of_signed(int64_t value);
 
 /* Text of min to max bytes without control characters; borrowed from value. */
-MUST_CHECK int text_parse(json_t *value, const struct place *at, size_t min, size_t max, const char **out,
-			  struct err *e);
+MUST_CHECK int manifest_text_parse(json_t *value, const struct place *at, size_t min, size_t max, const char **out,
+				   struct err *e);
 
 /* The shape of struct manifest without its "schema". */
 extern const struct shape manifest_shape;
@@ -99,16 +101,16 @@ bool manifest_text_valid(const char *text, size_t min, size_t max);
 MUST_CHECK int manifest_print(json_t *json, char **out, size_t *out_size, struct err *e);
 
 /* "min", "max" and "default" of a parameter, whose form follows its kind. */
-extern const struct item_hooks param_min_hooks, param_max_hooks, param_default_hooks;
+extern const struct item_hooks manifest_param_min, manifest_param_max, manifest_param_default;
 
 /* Bytes that a parameter's elements take. */
-size_t param_bytes(const struct manifest_param *p);
+size_t manifest_param_bytes(const struct manifest_param *p);
 /* Whether an element may hold these bytes: within bounds, one of its enumerators, well-formed text. */
-bool param_element_valid(const struct manifest_param *p, const struct manifest *m, const uint8_t *element);
+bool manifest_element_valid(const struct manifest_param *p, const struct manifest *m, const uint8_t *element);
 
 /* A network as text, "10.0.0.0/8" or "2001:db8::/32"; false if it has no such text. */
 enum { CIDR_BYTES = 24, CIDR_TEXT_BYTES = 64 };
-bool cidr_format(const uint8_t cidr[static CIDR_BYTES], char text[static CIDR_TEXT_BYTES]);
-bool cidr_parse(const char *text, uint8_t cidr[static CIDR_BYTES]);
+bool manifest_cidr_format(const uint8_t cidr[static CIDR_BYTES], char text[static CIDR_TEXT_BYTES]);
+bool manifest_cidr_parse(const char *text, uint8_t cidr[static CIDR_BYTES]);
 
 #endif
