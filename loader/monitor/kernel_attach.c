@@ -1,0 +1,321 @@
+#include <linux/perf_event.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "loader/monitor/kernel_impl.h"
+
+enum { FREQUENCY_DEFAULT = 49, FREQUENCY_MAX = 10000, INTERVAL_MIN_MS = 10, INTERVAL_MAX_MS = 3600000 };
+
+/* ---- options: "key=value key=value" ---- */
+
+static int option_number(const char *value, uint32_t least, uint32_t most, uint32_t *out)
+{
+	char *end;
+	unsigned long n = strtoul(value, &end, 10);
+
+	if (value[0] < '0' || value[0] > '9' || *end || n < least || n > most)
+		return -1;
+	*out = (uint32_t)n;
+	return 0;
+}
+
+/* A path that stays below the root that it is taken from. */
+static bool is_below(const char *path)
+{
+	for (const char *at = path; at; at = strchr(at, '/')) {
+		at += *at == '/';
+		if (strncmp(at, "..", 2) == 0 && (at[2] == '\0' || at[2] == '/'))
+			return false;
+	}
+	return true;
+}
+
+static bool option_set(struct attach_options *o, const char *key, const char *value)
+{
+	if (strcmp(key, "interface") == 0) {
+		bool all = strcmp(value, "all") == 0;
+		snprintf(o->interface, sizeof(o->interface), "%s", all ? "" : value);
+		return value[0] && strlen(value) < sizeof(o->interface);
+	}
+	if (strcmp(key, "direction") == 0) {
+		o->egress = strcmp(value, "egress") == 0;
+		return o->egress || strcmp(value, "ingress") == 0;
+	}
+	if (strcmp(key, "frequency") == 0)
+		return option_number(value, 1, FREQUENCY_MAX, &o->frequency) == 0;
+	if (strcmp(key, "interval_ms") == 0)
+		return option_number(value, INTERVAL_MIN_MS, INTERVAL_MAX_MS, &o->interval_ms) == 0;
+	if (strcmp(key, "cgroup") == 0) {
+		value += strspn(value, "/");
+		snprintf(o->cgroup, sizeof(o->cgroup), "%s", value);
+		return strlen(value) < sizeof(o->cgroup) && is_below(value);
+	}
+	return false;
+}
+
+int attach_options_parse(const struct manifest_program *program, struct attach_options *out, struct err *e)
+{
+	struct attach_options o = {.frequency = FREQUENCY_DEFAULT};
+	OWN_FREE char *text = strdup(program->options);
+	char *rest = NULL;
+
+	if (!text)
+		return err_errno(e, ERR_NOMEM, "attach options");
+	for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+		char *value = strchr(word, '=');
+		if (value)
+			*value++ = '\0';
+		if (!value || !option_set(&o, word, value))
+			return err_set(e, ERR_MANIFEST_VALUE, "attach option %s%s%s", word, value ? "=" : "",
+				       value ? value : "");
+	}
+	*out = o;
+	return 0;
+}
+
+/* ---- attachments ---- */
+
+int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err *e)
+{
+	struct attachment *grown = reallocarray(p->attachments, p->attachment_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return err_errno(e, ERR_NOMEM, "attachment of %s", p->program->name);
+	p->attachments = grown;
+	p->attachments[p->attachment_count++] = *a;
+	return 0;
+}
+
+int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err *e)
+{
+	if (!link)
+		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
+	if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_LIBBPF, .link = link, .fd = -1}, e)) {
+		bpf_link__destroy(link);
+		return -1;
+	}
+	return 0;
+}
+
+void detach_prog(struct kernel_bundle *kb, size_t i)
+{
+	struct kernel_prog *p = &kb->progs[i];
+
+	for (size_t n = p->attachment_count; n-- > 0;) {
+		struct attachment *a = &p->attachments[n];
+		switch (a->kind) {
+		case ATTACHMENT_LIBBPF:
+			/* What is pinned stays: undoing it here would also disable perf events that others hold. */
+			if (p->pinned)
+				bpf_link__disconnect(a->link);
+			if (p->pinned && bpf_link__fd(a->link) >= 0)
+				close(bpf_link__fd(a->link));
+			bpf_link__destroy(a->link);
+			break;
+		case ATTACHMENT_FD:
+			close(a->fd);
+			break;
+		case ATTACHMENT_TC:
+			if (!p->pinned && net_detach_tc(kb->pin_root, &a->tc, kb->views[i].id, NULL))
+				break; /* gone with its interface, or not ours any more */
+			break;
+		}
+	}
+	free(p->attachments);
+	p->attachments = NULL;
+	p->attachment_count = 0;
+	p->attached = false;
+}
+
+/* ---- kinds that libbpf attaches ---- */
+
+static int attach_tp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+{
+	char category[128];
+	const char *slash = strchr(p->program->target, '/');
+
+	(void)kb;
+	if (!slash || (size_t)(slash - p->program->target) >= sizeof(category))
+		return err_set(e, ERR_KERNEL_ATTACH, "tracepoint \"%s\" is no category/name", p->program->target);
+	snprintf(category, sizeof(category), "%.*s", (int)(slash - p->program->target), p->program->target);
+	return attachment_add_link(p, bpf_program__attach_tracepoint(p->bpf, category, slash + 1), e);
+}
+
+static int attach_raw_tp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+{
+	(void)kb;
+	return attachment_add_link(p, bpf_program__attach_raw_tracepoint(p->bpf, p->program->target), e);
+}
+
+static int attach_trace(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+{
+	(void)kb;
+	return attachment_add_link(p, bpf_program__attach_trace(p->bpf), e);
+}
+
+/* "name+0x10" into name and offset. */
+static int split_offset(char *symbol, size_t *offset, struct err *e)
+{
+	char *plus = strchr(symbol, '+'), *end;
+
+	*offset = 0;
+	if (!plus)
+		return 0;
+	*plus = '\0';
+	errno = 0;
+	*offset = strtoul(plus + 1, &end, 0);
+	if (errno || !plus[1] || *end)
+		return err_set(e, ERR_KERNEL_ATTACH, "offset \"%s\" is no number", plus + 1);
+	return 0;
+}
+
+static int attach_kprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+{
+	char symbol[256];
+	LIBBPF_OPTS(bpf_kprobe_opts, opts, .retprobe = strcmp(p->program->attach, "kretprobe") == 0);
+
+	(void)kb;
+	snprintf(symbol, sizeof(symbol), "%s", p->program->target);
+	if (split_offset(symbol, &opts.offset, e))
+		return -1;
+	return attachment_add_link(p, bpf_program__attach_kprobe_opts(p->bpf, symbol, &opts), e);
+}
+
+static int target_file(const struct kernel_prog *p, char path[static PATH_MAX], char *rest, size_t rest_size,
+		       struct err *e)
+{
+	char file[PATH_MAX];
+
+	if (!target_split(p->program->target, file, rest, rest_size))
+		return err_set(e, ERR_KERNEL_ATTACH, "target \"%s\" is no file:name", p->program->target);
+	if (!target_resolve(file, path))
+		return err_set(e, ERR_KERNEL_ATTACH, "there is no file %s", file);
+	return 0;
+}
+
+static int attach_uprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+{
+	char path[PATH_MAX], symbol[512];
+	size_t offset;
+
+	(void)kb;
+	if (target_file(p, path, symbol, sizeof(symbol), e) || split_offset(symbol, &offset, e))
+		return -1;
+	LIBBPF_OPTS(bpf_uprobe_opts, opts, .func_name = symbol,
+		    .retprobe = strcmp(p->program->attach, "uretprobe") == 0);
+	return attachment_add_link(p, bpf_program__attach_uprobe_opts(p->bpf, -1, path, offset, &opts), e);
+}
+
+static int attach_usdt(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+{
+	char path[PATH_MAX], provider[512];
+
+	if (target_file(p, path, provider, sizeof(provider), e))
+		return -1;
+	char *name = strchr(provider, ':');
+	if (!name)
+		return err_set(e, ERR_KERNEL_ATTACH, "target \"%s\" is no file:provider:name", p->program->target);
+	*name++ = '\0';
+	kb->objects[p->object].keep_libbpf = true;
+	return attachment_add_link(p, bpf_program__attach_usdt(p->bpf, -1, path, provider, name, NULL), e);
+}
+
+/* Software cpu-clock on every CPU: works without hardware counters, in virtual machines too. */
+static int attach_perf_event(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.freq = 1,
+		.sample_freq = p->options.frequency,
+	};
+	int cpus = libbpf_num_possible_cpus();
+
+	(void)kb;
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+		if (fd < 0 && errno == ENODEV)
+			continue; /* possible, but not online */
+		if (fd < 0)
+			return err_errno(e, ERR_KERNEL_ATTACH, "cpu-clock at %u Hz on CPU %d", p->options.frequency,
+					 cpu);
+		struct bpf_link *link = bpf_program__attach_perf_event(p->bpf, fd);
+		if (!link) {
+			err_errno(e, ERR_KERNEL_ATTACH, "cpu-clock on CPU %d", cpu);
+			close(fd);
+			return -1;
+		}
+		if (attachment_add_link(p, link, e))
+			return -1;
+	}
+	return p->attachment_count ? 0 : err_set(e, ERR_KERNEL_ATTACH, "no CPU to sample");
+}
+
+/* ---- every kind ---- */
+
+static const struct {
+	const char *kind;
+	int (*attach)(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+} kinds[] = {
+	{"tp", attach_tp},
+	{"raw_tp", attach_raw_tp},
+	{"tp_btf", attach_trace},
+	{"fentry", attach_trace},
+	{"fexit", attach_trace},
+	{"kprobe", attach_kprobe},
+	{"kretprobe", attach_kprobe},
+	{"uprobe", attach_uprobe},
+	{"uretprobe", attach_uprobe},
+	{"usdt", attach_usdt},
+	{"perf_event", attach_perf_event},
+	{"cgroup_skb", net_attach_cgroup},
+	{"sockops", net_attach_cgroup},
+	{"socket", net_attach_socket},
+	{"xdp", net_attach_xdp},
+	{"tc", net_attach_tc},
+	{"iter", iter_attach},
+};
+
+bool attach_kind_known(const char *kind)
+{
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (strcmp(kinds[i].kind, kind) == 0)
+			return true;
+	return false;
+}
+
+/* libbpf's warnings become the error's log, where there are any. */
+static _Thread_local char said[4096];
+
+static int keep_message(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	size_t used = strlen(said);
+
+	if (level == LIBBPF_WARN && used < sizeof(said) - 1)
+		vsnprintf(said + used, sizeof(said) - used, fmt, ap);
+	return 0;
+}
+
+int attach_prog(struct kernel_bundle *kb, size_t i, struct err *e)
+{
+	struct kernel_prog *p = &kb->progs[i];
+	char label[300];
+	int result = -1;
+
+	if (!p->bpf)
+		return err_set(e, ERR_INTERNAL, "program %s cannot be attached any more", p->program->name);
+	said[0] = '\0';
+	libbpf_print_fn_t before = libbpf_set_print(keep_message);
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
+		if (strcmp(kinds[k].kind, p->program->attach) == 0)
+			result = kinds[k].attach(kb, p, e);
+	libbpf_set_print(before);
+	if (result) {
+		err_log(e, said);
+		detach_prog(kb, i);
+		return err_wrap(e, "%s", prog_label(kb, i, label, sizeof(label)));
+	}
+	p->attached = true;
+	return 0;
+}

@@ -1,0 +1,174 @@
+/* Private to kernel*.c: one bundle in the kernel.
+ *
+ * Invariants
+ * 1. A program is `chosen` only if it is `available`; of a group, the chosen ones share one order.
+ * 2. program.fd and map.fd are descriptors of our own; the libbpf objects they came from may be closed at any time,
+ *    except that USDT links need theirs.
+ * 3. Every step that can fail leaves kernel objects that kernel_remove or kernel_close knows of.
+ */
+#ifndef OBS_MONITOR_KERNEL_IMPL_H
+#define OBS_MONITOR_KERNEL_IMPL_H
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <linux/limits.h>
+#include <net/if.h>
+
+#include "loader/monitor/kernel.h"
+
+/* ---- attach options ---- */
+
+struct attach_options {
+	char interface[IF_NAMESIZE]; /* "": all that are up */
+	bool egress;
+	uint32_t frequency; /* hertz */
+	uint32_t interval_ms; /* 0: once, at start */
+	char cgroup[256]; /* below the cgroup2 root; "": the root */
+};
+
+MUST_CHECK int attach_options_parse(const struct manifest_program *program, struct attach_options *out, struct err *e);
+
+/* ---- what is attached ---- */
+
+/* A filter in the kernel's tc; there is no link, the pinned record is what finds it again. */
+struct tc_filter {
+	int ifindex;
+	bool egress;
+	uint32_t handle;
+};
+
+enum attachment_kind {
+	ATTACHMENT_LIBBPF, /* link: libbpf knows how to undo it */
+	ATTACHMENT_FD,	   /* fd: closing it detaches (adopted link, socket, link made without libbpf) */
+	ATTACHMENT_TC,	   /* tc */
+};
+
+struct attachment {
+	enum attachment_kind kind;
+	struct bpf_link *link;
+	int fd;
+	struct tc_filter tc;
+};
+
+struct kernel_prog {
+	const struct manifest_program *program;
+	size_t object;		 /* index in objects */
+	struct attach_options options;
+	bool available, chosen;
+	int fd;			 /* -1: not loaded */
+	struct bpf_program *bpf; /* NULL: its libbpf object is closed */
+	bool attached;
+	bool pinned;		 /* survives this process */
+	struct attachment *attachments;
+	size_t attachment_count;
+	uint64_t next_run_ms;	 /* iterator with an interval */
+};
+
+struct kernel_map {
+	const struct manifest_map *map;
+	int fd;
+	char failure[160]; /* why the kernel could not create it; "" */
+	bool absent;
+};
+
+struct kernel_object {
+	const struct manifest_object *object;
+	const struct bundle_file *file;
+	struct kernel_map *maps; /* as object->maps */
+	struct bpf_object **libbpf; /* one a load: the first, and one for each later addition */
+	size_t libbpf_count;
+	bool keep_libbpf; /* USDT links refer to it */
+};
+
+struct kernel_bundle {
+	struct kernel_host host;
+	char *pin_root, *cgroup_root;
+	const struct verified_bundle *bundle;
+	const struct manifest *manifest;
+	struct kernel_object *objects;
+	size_t object_count;
+	struct kernel_prog *progs;
+	struct kernel_program *views; /* what callers see, as progs */
+	size_t prog_count;
+	bool pins;	/* pins exist: detaching at close would lose what shall go on */
+	bool tc_record; /* the folder under construction holds records of tc filters */
+};
+
+/* ---- kernel.c ---- */
+MUST_CHECK int kernel_bundle_new(const struct kernel_host *host, const struct verified_bundle *bundle,
+				 struct kernel_bundle **out, struct err *e);
+void kernel_bundle_free(struct kernel_bundle **kb); /* closes; detaches what is not pinned */
+void prog_set_state(struct kernel_bundle *kb, size_t i, enum kernel_program_state state);
+void prog_set_reason(struct kernel_bundle *kb, size_t i, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void prog_unavailable(struct kernel_bundle *kb, size_t i, const char *reason);
+/* "object/program (section)" for messages. */
+const char *prog_label(const struct kernel_bundle *kb, size_t i, char *dst, size_t size);
+void kernel_progress(const struct kernel_bundle *kb, const char *what, size_t step, size_t steps);
+
+/* ---- kernel_choose.c ---- */
+/* Whether the bundle can do without program i in its present choice: it is optional or has another alternative. */
+bool choose_can_do_without(const struct kernel_bundle *kb, size_t i);
+/* Sets chosen, and state and reason of what is not. ERR_KERNEL_REQUIREMENT where something required has nothing left. */
+MUST_CHECK int choose_programs(struct kernel_bundle *kb, struct err *e);
+
+/* ---- kernel_load.c ---- */
+/* Loads every chosen program that has no fd, into the maps that exist; creates the others. Chooses again where a program
+ * is refused that the bundle can do without. */
+MUST_CHECK int load_chosen(struct kernel_bundle *kb, struct err *e);
+/* The kernel's view of programs and maps against the manifest: ERR_KERNEL_VIEW. */
+MUST_CHECK int load_check_view(struct kernel_bundle *kb, struct err *e);
+void object_close_libbpf(struct kernel_bundle *kb, struct kernel_object *o);
+
+/* ---- kernel_view.c ---- */
+MUST_CHECK int view_program(int fd, struct bpf_prog_info *out, uint32_t *map_ids, uint32_t *map_id_count, struct err *e);
+MUST_CHECK int view_map(int fd, struct bpf_map_info *out, struct err *e);
+MUST_CHECK int view_check_program(const struct kernel_bundle *kb, size_t i, int fd, struct err *e);
+MUST_CHECK int view_check_map(const struct kernel_map *m, int fd, struct err *e);
+
+/* ---- kernel_probe.c ---- */
+struct probe;
+MUST_CHECK int probe_new(const struct kernel_host *host, struct probe **out, struct err *e);
+void probe_free(struct probe **p);
+MUST_CHECK int probe_requirements(const struct probe *p, const struct manifest *m, struct err *e);
+/* False: this kernel or host lacks it, and reason says what. True: it may still refuse. */
+bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size);
+
+/* ---- kernel_target.c: ELF files that uprobes and USDT name ---- */
+/* "libssl.so.3" or a path, as an absolute path of an existing file. */
+bool target_resolve(const char *file, char path[static PATH_MAX]);
+/* "file:symbol[+0x10]" or "file:provider:name" taken apart. */
+bool target_split(const char *target, char file[static PATH_MAX], char *rest, size_t rest_size);
+bool target_has_symbol(const char *path, const char *symbol);
+bool target_has_usdt(const char *path, const char *provider, const char *name);
+
+/* ---- kernel_attach.c, kernel_net.c, kernel_iter.c ---- */
+MUST_CHECK int attach_prog(struct kernel_bundle *kb, size_t i, struct err *e);
+void detach_prog(struct kernel_bundle *kb, size_t i);
+bool attach_kind_known(const char *kind);
+MUST_CHECK int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err *e);
+/* Takes link over; NULL is errno's failure. */
+MUST_CHECK int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err *e);
+
+MUST_CHECK int net_attach_cgroup(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+MUST_CHECK int net_attach_socket(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+MUST_CHECK int net_attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+MUST_CHECK int net_attach_tc(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+/* Removes the filter if it is still the program's; a qdisc that we made goes when it is empty. */
+MUST_CHECK int net_detach_tc(const char *pin_root, const struct tc_filter *tc, uint32_t program_id, struct err *e);
+bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id);
+
+MUST_CHECK int iter_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+MUST_CHECK int iter_run(struct kernel_bundle *kb, size_t i, struct err *e);
+
+/* ---- kernel_pin.c ---- */
+/* Records a tc filter that is about to be made, so that a crash leaves something to find it by. */
+MUST_CHECK int pin_tc_record(struct kernel_bundle *kb, struct kernel_prog *p, const struct tc_filter *tc, struct err *e);
+/* Drops a folder that never became complete. */
+void pin_drop_unfinished(struct kernel_bundle *kb);
+/* Host-wide note that the clsact qdisc of an interface was made by us. */
+MUST_CHECK int pin_note_qdisc(const char *pin_root, int ifindex, struct err *e);
+bool pin_noted_qdisc(const char *pin_root, int ifindex);
+void pin_forget_qdisc(const char *pin_root, int ifindex);
+
+#endif

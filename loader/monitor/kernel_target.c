@@ -1,0 +1,167 @@
+#include <elf.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "loader/monitor/kernel_impl.h"
+
+/* Where a file without a folder is looked for. Not LD_LIBRARY_PATH or PATH: root's environment is no part of a bundle. */
+static const char *const folders[] = {
+	"/lib64",     "/usr/lib64",
+#if defined(__x86_64__)
+	"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
+#elif defined(__aarch64__)
+	"/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
+#endif
+	"/lib",	      "/usr/lib",   "/usr/local/lib", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin",
+};
+
+static bool is_regular(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool target_resolve(const char *file, char path[static PATH_MAX])
+{
+	if (strchr(file, '/')) {
+		snprintf(path, PATH_MAX, "%s%s", file[0] == '/' ? "" : "/", file);
+		return is_regular(path);
+	}
+	for (size_t i = 0; file[0] && i < ARRAY_LEN(folders); i++) {
+		snprintf(path, PATH_MAX, "%s/%s", folders[i], file);
+		if (is_regular(path))
+			return true;
+	}
+	return false;
+}
+
+bool target_split(const char *target, char file[static PATH_MAX], char *rest, size_t rest_size)
+{
+	const char *colon = strchr(target, ':');
+
+	if (!colon || colon == target || !colon[1])
+		return false;
+	if ((size_t)(colon - target) >= PATH_MAX || strlen(colon + 1) >= rest_size)
+		return false;
+	snprintf(file, PATH_MAX, "%.*s", (int)(colon - target), target);
+	snprintf(rest, rest_size, "%s", colon + 1);
+	return true;
+}
+
+struct elf_file {
+	int fd;
+	Elf *elf;
+};
+
+static void elf_file_free(struct elf_file *f)
+{
+	if (f->elf)
+		elf_end(f->elf);
+	if (f->fd >= 0)
+		close(f->fd);
+}
+
+#define OWN_ELF __attribute__((cleanup(elf_file_free)))
+
+static bool elf_file_open(const char *path, struct elf_file *f)
+{
+	if (elf_version(EV_CURRENT) == EV_NONE)
+		return false;
+	f->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (f->fd < 0)
+		return false;
+	f->elf = elf_begin(f->fd, ELF_C_READ_MMAP, NULL);
+	return f->elf && elf_kind(f->elf) == ELF_K_ELF;
+}
+
+/* Versioned names ("symbol@@V1") are kept apart from the name in .dynsym; in .symtab they may be part of it. */
+static bool same_symbol(const char *has, const char *wanted, size_t len)
+{
+	return has && strncmp(has, wanted, len) == 0 && (has[len] == '\0' || has[len] == '@');
+}
+
+static bool section_has_symbol(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, const char *symbol, size_t len)
+{
+	Elf_Data *data = elf_getdata(section, NULL);
+	size_t count = header->sh_entsize ? header->sh_size / header->sh_entsize : 0;
+
+	for (size_t i = 0; data && i < count && i <= INT32_MAX; i++) {
+		GElf_Sym sym;
+		if (!gelf_getsym(data, (int)i, &sym))
+			break;
+		int type = GELF_ST_TYPE(sym.st_info);
+		if (sym.st_shndx == SHN_UNDEF || (type != STT_FUNC && type != STT_GNU_IFUNC))
+			continue;
+		if (same_symbol(elf_strptr(elf, header->sh_link, sym.st_name), symbol, len))
+			return true;
+	}
+	return false;
+}
+
+bool target_has_symbol(const char *path, const char *symbol)
+{
+	OWN_ELF struct elf_file f = {.fd = -1};
+	size_t len = strcspn(symbol, "+");
+	Elf_Scn *section = NULL;
+
+	if (!elf_file_open(path, &f))
+		return false;
+	while ((section = elf_nextscn(f.elf, section))) {
+		GElf_Shdr header;
+		if (!gelf_getshdr(section, &header) ||
+		    (header.sh_type != SHT_SYMTAB && header.sh_type != SHT_DYNSYM))
+			continue;
+		if (section_has_symbol(f.elf, section, &header, symbol, len))
+			return true;
+	}
+	return false;
+}
+
+/* A note of SystemTap's format: three addresses, then provider, name and arguments, each ended by NUL. */
+static bool is_probe(const char *desc, size_t size, const char *provider, const char *name)
+{
+	const char *at = desc + 3 * sizeof(uint64_t), *end = desc + size;
+
+	if (size <= 3 * sizeof(uint64_t) || end[-1] != '\0')
+		return false;
+	const char *second = memchr(at, '\0', (size_t)(end - at));
+	if (!second || ++second >= end)
+		return false;
+	return strcmp(at, provider) == 0 && strcmp(second, name) == 0;
+}
+
+static bool section_has_probe(Elf_Scn *section, const char *provider, const char *name)
+{
+	Elf_Data *data = elf_getdata(section, NULL);
+	size_t at = 0, name_off, desc_off;
+	GElf_Nhdr note;
+
+	while (data && at < data->d_size && (at = gelf_getnote(data, at, &note, &name_off, &desc_off)) > 0) {
+		const char *bytes = data->d_buf;
+		if (note.n_type == 3 && note.n_namesz == sizeof("stapsdt") &&
+		    memcmp(bytes + name_off, "stapsdt", sizeof("stapsdt")) == 0 &&
+		    is_probe(bytes + desc_off, note.n_descsz, provider, name))
+			return true;
+	}
+	return false;
+}
+
+bool target_has_usdt(const char *path, const char *provider, const char *name)
+{
+	OWN_ELF struct elf_file f = {.fd = -1};
+	Elf_Scn *section = NULL;
+
+	if (!elf_file_open(path, &f) || gelf_getclass(f.elf) != ELFCLASS64)
+		return false;
+	while ((section = elf_nextscn(f.elf, section))) {
+		GElf_Shdr header;
+		if (gelf_getshdr(section, &header) && header.sh_type == SHT_NOTE &&
+		    section_has_probe(section, provider, name))
+			return true;
+	}
+	return false;
+}
