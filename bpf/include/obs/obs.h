@@ -23,6 +23,8 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include <bpf/bpf_core_read.h>
+
 #include <obs/event.h>
 
 /* libbpf's BPF_PROG() leaves ctx unused in most programs. */
@@ -135,20 +137,31 @@ static __always_inline void *obs_reserve_(void *ring, __u64 size, __u32 event)
 
 /* ---- the process on whose behalf the program runs ---- */
 struct obs_process {
-	__u32 pid OBS_AS("process.pid");
+	__u32 pid OBS_AS("process.pid") OBS_OMIT_ZERO;
 	__u32 _tid;
-	__u64 cgroup OBS_AS("process.cgroup.id");
-	char comm[16] OBS_AS("process.executable.name");
+	__u64 cgroup OBS_AS("process.cgroup.id") OBS_OMIT_ZERO;
+	char comm[16] OBS_AS("process.executable.name") OBS_OMIT_ZERO;
 };
 
+/* The name is the process's, not that of its thread. */
 static __always_inline void obs_process_fill(struct obs_process *p)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 id = bpf_get_current_pid_tgid();
 
 	p->pid = id >> 32;
 	p->_tid = (__u32)id;
 	p->cgroup = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(p->comm, sizeof(p->comm));
+	BPF_CORE_READ_INTO(&p->comm, task, group_leader, comm);
+}
+
+/* The same of any task: for iterators, and for program types without the helpers above. */
+static __always_inline void obs_process_of(struct obs_process *p, struct task_struct *task)
+{
+	p->pid = BPF_CORE_READ(task, tgid);
+	p->_tid = BPF_CORE_READ(task, pid);
+	p->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	BPF_CORE_READ_INTO(&p->comm, task, group_leader, comm);
 }
 
 #endif

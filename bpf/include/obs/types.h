@@ -165,6 +165,10 @@ struct trace_event_raw_sys_enter {
 	unsigned long args[6];
 };
 
+struct trace_event_raw_kfree_skb {
+	void *rx_sk; /* 6.11: kfree_skb has a fourth argument */
+};
+
 struct bpf_iter_meta {
 	__u64 session_id, seq_num;
 };

@@ -1,0 +1,96 @@
+/* State of a connection. It lives in the socket's own storage, so it goes when the socket goes, whatever is lost or missed.
+ * The one thing beside it, `accepted`, is emptied by tcp_destroy_sock, which every TCP socket passes. */
+#ifndef NETWORK_TCP_CONN_H
+#define NETWORK_TCP_CONN_H
+
+#include "tcp_events.h"
+
+/* How far the owner is known; a better source replaces a worse one. */
+enum owner { OWNER_NONE, OWNER_LISTENER, OWNER_USER, OWNER_SURE };
+
+struct conn {
+	struct obs_process process;
+	__u64 start_ns;	      /* connect() */
+	__u64 established_ns; /* 0: opened before the attach */
+	__u64 flow_ns;	      /* last tcp.flow */
+	__u8 owner, role, closed_by, reset;
+	__u8 accept_sent;
+	__u8 reserved[3];
+};
+
+/* BPF_F_CLONE: a connection starts with its listener's owner, until accept() tells better. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct conn);
+} conns SEC(".maps");
+
+/* accept() ends in a syscall tracepoint, where the socket is known by address only, so not as a key of its storage. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct obs_process);
+} accepted SEC(".maps");
+
+OBS_PARAM_BOOL(tcp_events, true, "follow TCP connections");
+
+static __always_inline struct conn *conn_get(struct sock *sk, bool create)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, create ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+
+	if (!c && create)
+		obs_count_lost(OBS_LOST_MAP);
+	return c;
+}
+
+static __always_inline void conn_own(struct conn *c, enum owner how)
+{
+	if (c->owner >= how)
+		return;
+	obs_process_fill(&c->process);
+	c->owner = how;
+}
+
+/* Takes over what accept() left. */
+static __always_inline void conn_settle(struct conn *c, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct obs_process *p;
+
+	if (c->owner == OWNER_SURE)
+		return;
+	p = bpf_map_lookup_elem(&accepted, &key);
+	if (!p)
+		return;
+	c->process = *p;
+	c->owner = OWNER_SURE;
+	c->accept_sent = 1;
+	bpf_map_delete_elem(&accepted, &key);
+}
+
+static __always_inline bool tcp_wanted(const struct conn *c, struct sock *sk, struct obs_endpoint *endpoint)
+{
+	return obs_process_wanted(&c->process) && obs_endpoint_fill(endpoint, sk, obs_transport__tcp) &&
+	       obs_endpoint_wanted(endpoint) && obs_sampled(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
+}
+
+/* The same three numbers as `ss -ti`: bytes_sent - bytes_retrans; bytes_received, less the FIN, which the kernel counts
+ * as a byte; and rtt. */
+static __always_inline void tcp_count(struct tcp_counters *t, const struct conn *c, struct sock *sk, __u64 now)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u64 received = BPF_CORE_READ(tp, bytes_received);
+
+	if (received && (BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE_BIT)))
+		received--;
+	t->sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	t->received = received;
+	t->retransmits = BPF_CORE_READ(tp, total_retrans);
+	t->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
+	t->duration_ns = c->established_ns ? now - c->established_ns : 0;
+}
+
+#endif
