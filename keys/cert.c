@@ -8,13 +8,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "keys/x509.h"
+#include "keys/x509_impl.h"
 
 enum { CERT_PEM_MAX_BYTES = 64 << 10, RSA_LEAST_BITS = 3072, RSA_MOST_BITS = 8192 };
 
 struct cert {
 	X509 *x509;
-	STACK_OF(X509) *issuers; /* NULL: none */
+	STACK_OF(X509) * issuers; /* NULL: none */
 	struct cert_info info;
 };
 
@@ -47,7 +47,7 @@ X509 *cert_x509(const struct cert *cert)
 	return cert->x509;
 }
 
-STACK_OF(X509) *cert_issuers(const struct cert *cert)
+STACK_OF(X509) * cert_issuers(const struct cert *cert)
 {
 	return cert->issuers;
 }
@@ -164,8 +164,8 @@ int x509_info(X509 *x509, struct cert_info *out, struct err *e)
 		return x509_error(e, ERR_CERTIFICATE_MALFORMED, "the certificate cannot be encoded");
 	if (digest_of(der, (size_t)n, &info.digest, e) || spki_digest(x509, false, &info.signer, info.algorithm, e))
 		return -1;
-	info.code_signing = (X509_get_extension_flags(x509) & EXFLAG_XKUSAGE) &&
-			    (X509_get_extended_key_usage(x509) & XKU_CODE_SIGN);
+	info.code_signing =
+	    (X509_get_extension_flags(x509) & EXFLAG_XKUSAGE) && (X509_get_extended_key_usage(x509) & XKU_CODE_SIGN);
 	info.ca = X509_check_ca(x509) == 1;
 	ERR_clear_error();
 	*out = info;

@@ -20,12 +20,12 @@ MUST_CHECK int cert_chain_from_pem(const uint8_t *pem, size_t size, struct cert 
 void cert_free(struct cert **cert);
 
 struct cert_info {
-	struct digest signer;	 /* SHA-256 of the SubjectPublicKeyInfo */
-	struct digest digest;	 /* SHA-256 of the DER certificate */
-	char subject[256];	 /* RFC 2253, made printable */
-	char algorithm[32];	 /* "ec-p256", "ec-p384", "rsa-3072", ... */
+	struct digest signer;          /* SHA-256 of the SubjectPublicKeyInfo */
+	struct digest digest;          /* SHA-256 of the DER certificate */
+	char subject[256];             /* RFC 2253, made printable */
+	char algorithm[32];            /* "ec-p256", "ec-p384", "rsa-3072", ... */
 	int64_t not_before, not_after; /* seconds since the epoch, UTC */
-	bool code_signing;	 /* extended key usage has codeSigning */
+	bool code_signing;             /* extended key usage has codeSigning */
 	bool ca;
 };
 

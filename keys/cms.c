@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "bundles/limits.h"
-#include "keys/x509.h"
+#include "keys/x509_impl.h"
 
 static void cms_free(CMS_ContentInfo **cms)
 {
@@ -14,7 +14,7 @@ static void cms_free(CMS_ContentInfo **cms)
 	*cms = NULL;
 }
 
-static void certs_free(STACK_OF(X509) **certs)
+static void certs_free(STACK_OF(X509) * *certs)
 {
 	sk_X509_pop_free(*certs, X509_free);
 	*certs = NULL;
@@ -67,7 +67,8 @@ static int check_shape(CMS_ContentInfo *cms, CMS_SignerInfo **out, struct err *e
 		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature is not detached");
 	STACK_OF(CMS_SignerInfo) *signers = CMS_get0_SignerInfos(cms);
 	if (sk_CMS_SignerInfo_num(signers) != 1)
-		return err_set(e, ERR_SIGNATURE_MALFORMED, "%d signers in one signature", sk_CMS_SignerInfo_num(signers));
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "%d signers in one signature",
+			       sk_CMS_SignerInfo_num(signers));
 	CMS_SignerInfo *signer = sk_CMS_SignerInfo_value(signers, 0);
 	/* Threat: without signed attributes, a signature over attributes is also one over content of those bytes. */
 	if (CMS_signed_get_attr_count(signer) <= 0)
@@ -78,7 +79,87 @@ static int check_shape(CMS_ContentInfo *cms, CMS_SignerInfo **out, struct err *e
 	return 0;
 }
 
-/* Leaf and certs are borrowed from cms, but for certs, which the caller frees. */
+/* ---- what nobody signed must have one form: versions, and how the signer is named ---- */
+
+struct der {
+	const uint8_t *at;
+	long left;
+};
+
+/* Reads one element's head: *in becomes its content, *d goes on behind it. False, and nothing read, unless it has this
+ * class and tag. */
+static bool der_next(struct der *d, int class, int tag, struct der *in)
+{
+	const uint8_t *content = d->at;
+	int found_tag, found_class;
+	long size;
+
+	if (d->left <= 0 || (ASN1_get_object(&content, &size, &found_tag, &found_class, d->left) & 0x80) ||
+	    found_tag != tag || found_class != class)
+		return false;
+	d->left -= content + size - d->at;
+	d->at = content + size;
+	*in = (struct der){.at = content, .left = size};
+	return true;
+}
+
+static bool der_enter(struct der *d, int class, int tag)
+{
+	struct der in;
+
+	if (!der_next(d, class, tag, &in))
+		return false;
+	*d = in;
+	return true;
+}
+
+static bool der_version(struct der *d, uint8_t version)
+{
+	struct der in;
+
+	return der_next(d, V_ASN1_UNIVERSAL, V_ASN1_INTEGER, &in) && in.left == 1 && in.at[0] == version;
+}
+
+/* RFC 5652, 5.1 and 5.3: both are 1, or 3 where the signer is named by a key identifier. OpenSSL ignores them. */
+static bool versions_right(const uint8_t *der, size_t size, uint8_t version)
+{
+	struct der d = {.at = der, .left = (long)size}, skipped;
+	bool head = der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE) &&
+		    der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_OBJECT, &skipped) &&
+		    der_enter(&d, V_ASN1_CONTEXT_SPECIFIC, 0) && der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE) &&
+		    der_version(&d, version) && der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_SET, &skipped) &&
+		    der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE, &skipped);
+
+	/* certificates, signerInfos */
+	return head && der_next(&d, V_ASN1_CONTEXT_SPECIFIC, 0, &skipped) &&
+	       der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SET) && der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE) &&
+	       der_version(&d, version);
+}
+
+/* OpenSSL compares names without regard to case and spaces. */
+static bool names_equal(const X509_NAME *a, const X509_NAME *b)
+{
+	OWN_FREE uint8_t *one = NULL, *other = NULL;
+	int n = i2d_X509_NAME(a, &one);
+
+	return n > 0 && i2d_X509_NAME(b, &other) == n && memcmp(one, other, (size_t)n) == 0;
+}
+
+static int check_form(const uint8_t *der, size_t size, CMS_SignerInfo *signer, X509 *leaf, struct err *e)
+{
+	ASN1_OCTET_STRING *key_id = NULL;
+	X509_NAME *issuer = NULL;
+
+	if (!CMS_SignerInfo_get0_signer_id(signer, &key_id, &issuer, NULL) || (!key_id && !issuer))
+		return x509_error(e, ERR_SIGNATURE_MALFORMED, "the signature does not name its signer");
+	if (issuer && !names_equal(issuer, X509_get_issuer_name(leaf)))
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature spells its signer's issuer in another way");
+	if (!versions_right(der, size, key_id ? 3 : 1))
+		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature's versions are not those of its form");
+	return 0;
+}
+
+/* The leaf is borrowed from cms. */
 static int open_signature(const uint8_t *der, size_t size, CMS_ContentInfo **out, CMS_SignerInfo **out_signer,
 			  X509 **out_leaf, struct err *e)
 {
@@ -95,6 +176,8 @@ static int open_signature(const uint8_t *der, size_t size, CMS_ContentInfo **out
 	CMS_SignerInfo_get0_algs(signer, NULL, &leaf, NULL, NULL);
 	if (!leaf)
 		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature does not carry its signer's certificate");
+	if (check_form(der, size, signer, leaf, e))
+		return -1;
 	*out = TAKE_PTR(cms);
 	*out_signer = signer;
 	*out_leaf = leaf;
@@ -106,17 +189,21 @@ static int check_algorithm(CMS_SignerInfo *signer, struct err *e)
 	static const struct {
 		int signature, digest;
 	} accepted[] = {
-		{NID_rsaEncryption, NID_sha256},	{NID_rsaEncryption, NID_sha384},
-		{NID_sha256WithRSAEncryption, NID_sha256}, {NID_sha384WithRSAEncryption, NID_sha384},
-		{NID_ecdsa_with_SHA256, NID_sha256},	{NID_ecdsa_with_SHA384, NID_sha384},
+	    {NID_rsaEncryption, NID_sha256},           {NID_rsaEncryption, NID_sha384},
+	    {NID_sha256WithRSAEncryption, NID_sha256}, {NID_sha384WithRSAEncryption, NID_sha384},
+	    {NID_ecdsa_with_SHA256, NID_sha256},       {NID_ecdsa_with_SHA384, NID_sha384},
 	};
 	const ASN1_OBJECT *digest_name, *signature_name;
 	X509_ALGOR *digest, *signature;
+	int digest_parameters, signature_parameters;
 
 	CMS_SignerInfo_get0_algs(signer, NULL, NULL, &digest, &signature);
-	X509_ALGOR_get0(&digest_name, NULL, NULL, digest);
-	X509_ALGOR_get0(&signature_name, NULL, NULL, signature);
+	X509_ALGOR_get0(&digest_name, &digest_parameters, NULL, digest);
+	X509_ALGOR_get0(&signature_name, &signature_parameters, NULL, signature);
 	int digest_nid = OBJ_obj2nid(digest_name), signature_nid = OBJ_obj2nid(signature_name);
+	if ((digest_parameters != V_ASN1_UNDEF && digest_parameters != V_ASN1_NULL) ||
+	    (signature_parameters != V_ASN1_UNDEF && signature_parameters != V_ASN1_NULL))
+		return err_set(e, ERR_SIGNATURE_ALGORITHM, "signed with parameters that none of the algorithms has");
 	for (size_t i = 0; i < ARRAY_LEN(accepted); i++)
 		if (accepted[i].signature == signature_nid && accepted[i].digest == digest_nid)
 			return 0;

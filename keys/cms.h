@@ -8,10 +8,10 @@
 
 /* Who made one good signature. */
 struct cms_signer {
-	struct digest signer;	    /* the leaf key: what thresholds count */
-	struct digest chain[8];	    /* signer and the keys of the certificates above it, up to the trusted one */
+	struct digest signer;   /* the leaf key: what thresholds count */
+	struct digest chain[8]; /* signer and the keys of the certificates above it, up to the trusted one */
 	size_t chain_count;
-	struct cert_info cert;	    /* of the leaf */
+	struct cert_info cert; /* of the leaf */
 };
 
 /* Verifies one signature against the trust store at the time `now`. Chains end at a certificate of the store (which may
@@ -42,9 +42,9 @@ struct signing_key;
 
 /* Where a passphrase or PIN comes from: never a command line or the environment. */
 struct passphrase {
-	int fd;		  /* read one line from it, -1: none */
+	int fd;           /* read one line from it, -1: none */
 	const char *file; /* read its first line, NULL: none */
-	bool ask;	  /* ask on /dev/tty if needed and neither is given */
+	bool ask;         /* ask on /dev/tty if needed and neither is given */
 };
 
 /* The passphrase itself, for writing an encrypted key; *out is NULL if none is given. signing_text_free frees it. */

@@ -26,8 +26,8 @@ void verified_bundle_free(struct verified_bundle **bundle)
 
 /* Codes that set a signature aside, the gravest last: that one is told if no signature counts. */
 static const enum err_code does_not_count[] = {
-	ERR_SIGNATURE_UNTRUSTED,       ERR_CERTIFICATE_NOT_YET_VALID, ERR_CERTIFICATE_EXPIRED,
-	ERR_CERTIFICATE_USAGE,	       ERR_SIGNATURE_ALGORITHM,	      ERR_CERTIFICATE_REVOKED,
+    ERR_SIGNATURE_UNTRUSTED, ERR_CERTIFICATE_NOT_YET_VALID, ERR_CERTIFICATE_EXPIRED,
+    ERR_CERTIFICATE_USAGE,   ERR_SIGNATURE_ALGORITHM,       ERR_CERTIFICATE_REVOKED,
 };
 
 static int gravity(enum err_code code)

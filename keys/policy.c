@@ -164,7 +164,8 @@ static int check_object(const json_t *json, const char *place, const char *const
 
 	if (!json_is_object(json))
 		return malformed(e, place, "not an object");
-	json_object_foreach((json_t *)json, key, value) {
+	json_object_foreach((json_t *)json, key, value)
+	{
 		size_t i = 0;
 		while (keys[i] && strcmp(keys[i], key) != 0)
 			i++;
@@ -555,7 +556,8 @@ int policy_admit(const struct policy *policy, const char *name, const struct cms
 		return err_set(e, ERR_POLICY_NAME, "nobody may sign the name %s", name);
 	if (best == 0)
 		return err_set(e, ERR_POLICY_NAME, "none of its signers may sign the name %s", name);
-	return err_set(e, ERR_POLICY_THRESHOLD, "%s is signed by %u of the %u signers that it needs", name, best, needed);
+	return err_set(e, ERR_POLICY_THRESHOLD, "%s is signed by %u of the %u signers that it needs", name, best,
+		       needed);
 }
 
 static bool default_allows(const char *word)

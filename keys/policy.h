@@ -32,7 +32,8 @@ void policy_free(struct policy **policy);
 
 /* Editing, for `obsload trust add|remove`: grants one signer a name pattern (threshold 1; merged with a grant of the same
  * signer and threshold); removes a signer from every grant, and grants left without signers. */
-MUST_CHECK int policy_grant(struct policy *policy, const char *name_pattern, const struct digest *signer, struct err *e);
+MUST_CHECK int policy_grant(struct policy *policy, const char *name_pattern, const struct digest *signer,
+			    struct err *e);
 MUST_CHECK int policy_ungrant(struct policy *policy, const struct digest *signer, struct err *e);
 /* The patterns granted to a signer, joined with ", " into dst. */
 void policy_names_of(const struct policy *policy, const struct digest *signer, char *dst, size_t size);

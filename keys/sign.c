@@ -15,7 +15,7 @@
 
 #include "bundles/base/file.h"
 #include "bundles/base/text.h"
-#include "keys/x509.h"
+#include "keys/x509_impl.h"
 
 enum { KEY_MAX_BYTES = 64 << 10, PASSPHRASE_MAX = 1024, BACKDATE_SECONDS = 600, SERIAL_BITS = 159 };
 
@@ -398,9 +398,9 @@ int signing_key_generate(const char *common_name, unsigned days, const char *pas
 	EVP_PKEY *pkey = EVP_EC_gen("P-256");
 	X509 *x509 = X509_new();
 	int rc = pkey && x509 && certify(x509, pkey, common_name, days) && !key_text(pkey, pass, &key, &key_len) &&
-				 !cert_text(x509, &cert, &cert_len)
-			 ? 0
-			 : x509_error(e, ERR_INTERNAL, "making a key");
+			 !cert_text(x509, &cert, &cert_len)
+		     ? 0
+		     : x509_error(e, ERR_INTERNAL, "making a key");
 	X509_free(x509);
 	EVP_PKEY_free(pkey);
 	if (rc) {

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "bundles/base/file.h"
-#include "keys/x509.h"
+#include "keys/x509_impl.h"
 
 enum {
 	TRUST_MAX_CERTS = 1024,
@@ -76,7 +76,8 @@ static int take_cert(struct trust *trust, struct cert **cert, struct err *e)
 		return 0;
 	if (trust->count == TRUST_MAX_CERTS)
 		return err_set(e, ERR_LIMIT, "more than %d trusted certificates", TRUST_MAX_CERTS);
-	struct cert **grown = (struct cert **)reallocarray((void *)trust->cert, trust->count + 1, sizeof(struct cert *));
+	struct cert **grown =
+	    (struct cert **)reallocarray((void *)trust->cert, trust->count + 1, sizeof(struct cert *));
 	if (!grown)
 		return err_errno(e, ERR_NOMEM, "trust store");
 	trust->cert = grown;
@@ -238,7 +239,7 @@ static enum err_code code_of(int why)
 
 /* Own checks, since OpenSSL's purposes know nothing of code signing in 3.0. An issuer whose extended key usage is
  * restricted to something else cannot give code signing away. */
-static int check_usage(STACK_OF(X509) *certs, struct err *e)
+static int check_usage(STACK_OF(X509) * certs, struct err *e)
 {
 	struct cert_info info;
 
@@ -260,7 +261,7 @@ static int check_usage(STACK_OF(X509) *certs, struct err *e)
 
 /* The chain goes up to the last certificate that the store itself holds: OpenSSL may have put certificates that came
  * with the signature above a trusted leaf, and those say nothing. */
-static int keys_of_chain(const struct trust *trust, STACK_OF(X509) *certs, struct x509_chain *out, struct err *e)
+static int keys_of_chain(const struct trust *trust, STACK_OF(X509) * certs, struct x509_chain *out, struct err *e)
 {
 	int count = 0;
 
@@ -278,7 +279,7 @@ static int keys_of_chain(const struct trust *trust, STACK_OF(X509) *certs, struc
 	return 0;
 }
 
-static int build(X509_STORE_CTX *ctx, const struct trust *trust, X509 *leaf, STACK_OF(X509) *untrusted, int64_t now,
+static int build(X509_STORE_CTX *ctx, const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
 		 struct x509_chain *out, struct err *e)
 {
 	struct cert_info info;
@@ -304,7 +305,7 @@ static int build(X509_STORE_CTX *ctx, const struct trust *trust, X509 *leaf, STA
 	return keys_of_chain(trust, certs, out, e);
 }
 
-int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) *untrusted, int64_t now, struct x509_chain *out,
+int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, struct x509_chain *out,
 		struct err *e)
 {
 	struct x509_chain chain = {};

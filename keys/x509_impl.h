@@ -1,6 +1,6 @@
 /* Between keys/cert.c, keys/sign.c and keys/cms.c only: the OpenSSL side of certificates and keys. */
-#ifndef OBS_KEYS_X509_H
-#define OBS_KEYS_X509_H
+#ifndef OBS_KEYS_X509_IMPL_H
+#define OBS_KEYS_X509_IMPL_H
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -12,7 +12,7 @@ int x509_error(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_L
 
 /* Borrowed from the certificate. */
 X509 *cert_x509(const struct cert *cert);
-STACK_OF(X509) *cert_issuers(const struct cert *cert); /* NULL: none */
+STACK_OF(X509) * cert_issuers(const struct cert *cert); /* NULL: none */
 
 /* SHA-256 of the SubjectPublicKeyInfo, which must have one encoding only, since the digest is an identity:
  * ERR_SIGNATURE_ALGORITHM for keys that are not accepted, or are written in another form than the usual one. */
@@ -30,7 +30,7 @@ struct x509_chain {
 
 /* Everything but time is refused here; time is told, so that the caller may weigh it after the signature itself.
  * untrusted: certificates that came with a signature, or NULL. */
-MUST_CHECK int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) *untrusted, int64_t now,
+MUST_CHECK int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
 			   struct x509_chain *out, struct err *e);
 bool trust_revoked(const struct trust *trust, const struct digest *signer);
 
