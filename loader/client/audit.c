@@ -6,14 +6,15 @@
 
 static void add_row(struct table *t, const json_t *entry)
 {
-	const char *verdict = view_text(entry, "verdict");
+	const char *verdict = view_text(entry, "verdict"), *bundle = view_text(entry, "bundle");
+	const char *detail = view_text(entry, "detail");
 	char when[64];
 
 	view_time(json_object_get(entry, "time"), when, sizeof(when));
 	table_cell(t, STYLE_PLAIN, "%s", when);
 	table_cell(t, STYLE_PLAIN, "%s", view_text(entry, "action"));
 	table_cell(t, view_state_style(verdict), "%s", verdict);
-	table_cell(t, STYLE_BOLD, "%s", view_text(entry, "name"));
+	table_cell(t, STYLE_BOLD, "%s", bundle[0] ? bundle : view_text(entry, "name"));
 	if (view_number(entry, "serial"))
 		table_cell(t, STYLE_PLAIN, "%" PRIu64, view_number(entry, "serial"));
 	else
@@ -24,13 +25,20 @@ static void add_row(struct table *t, const json_t *entry)
 			   view_text(entry, "comm"), view_number(entry, "pid"));
 	else
 		table_cell(t, STYLE_PLAIN, "%s", "");
+	table_cell(t, STYLE_PLAIN, "%s", detail[0] ? detail : view_text(entry, "message"));
 }
 
 int command_audit(const struct options *o, int argc, char **argv, struct err *e)
 {
 	static const struct table_column columns[] = {
-	    {"TIME"}, {"ACTION"},           {"VERDICT"}, {"NAME", .wrap = true}, {"SERIAL", .right = true},
-	    {"CODE"}, {"BY", .wrap = true},
+	    {"TIME"},
+	    {"ACTION"},
+	    {"VERDICT"},
+	    {"NAME", .wrap = true},
+	    {"SERIAL", .right = true},
+	    {"CODE"},
+	    {"BY", .wrap = true},
+	    {"DETAIL", .wrap = true},
 	};
 	struct term term = term_of(STDOUT_FILENO);
 	struct control_request request;
