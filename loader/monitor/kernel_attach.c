@@ -45,6 +45,10 @@ static bool option_set(struct attach_options *o, const char *key, const char *va
 		return option_number(value, 1, FREQUENCY_MAX, &o->frequency) == 0;
 	if (strcmp(key, "interval_ms") == 0)
 		return option_number(value, INTERVAL_MIN_MS, INTERVAL_MAX_MS, &o->interval_ms) == 0;
+	if (strcmp(key, "map") == 0) {
+		snprintf(o->map, sizeof(o->map), "%s", value);
+		return value[0] && strlen(value) < sizeof(o->map);
+	}
 	if (strcmp(key, "cgroup") == 0) {
 		value += strspn(value, "/");
 		snprintf(o->cgroup, sizeof(o->cgroup), "%s", value);

@@ -24,6 +24,7 @@ struct attach_options {
 	bool egress;
 	uint32_t frequency; /* hertz */
 	uint32_t interval_ms; /* 0: once, at start */
+	char map[64];	      /* iterators over a map: that of the program's object; "" */
 	char cgroup[256]; /* below the cgroup2 root; "": the root */
 };
 

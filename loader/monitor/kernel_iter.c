@@ -8,9 +8,21 @@ enum { ITER_MAX_BYTES = 64 << 20 };
 
 int iter_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
 {
-	(void)kb;
+	const char *object = kb->objects[p->object].object->name;
+	union bpf_iter_link_info info = {0};
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+
+	if (p->options.map[0]) {
+		int fd = kernel_map_fd(kb, object, p->options.map);
+		if (fd < 0)
+			return err_set(e, ERR_KERNEL_ATTACH, "%s: object %s has no map %s", p->program->section, object,
+				       p->options.map);
+		info.map.map_fd = (uint32_t)fd;
+		opts.link_info = &info;
+		opts.link_info_len = sizeof(info);
+	}
 	p->next_run_ms = 0;
-	return attachment_add_link(p, bpf_program__attach_iter(p->bpf, NULL), e);
+	return attachment_add_link(p, bpf_program__attach_iter(p->bpf, &opts), e);
 }
 
 static int link_fd(const struct attachment *a)
