@@ -174,7 +174,7 @@ static bool ends_with(const char *text, const char *end)
 	return a > b && strcmp(text + a - b, end) == 0;
 }
 
-/* Short name of a field; *unit is cut off the name where the value will carry it. */
+/* Short name of a field, without its last `cut` bytes: the unit, where the value carries it. */
 static void put_key(FILE *f, const struct term *term, const char *path, const char *event, size_t cut)
 {
 	size_t family = strcspn(event, ".");
@@ -255,27 +255,75 @@ static void put_inline(FILE *f, const json_t *value, unsigned depth)
 	}
 }
 
-static void put_field(FILE *f, const struct term *term, const char *path, const char *event, const json_t *value)
+enum unit { UNIT_NONE, UNIT_NS, UNIT_US, UNIT_BYTES };
+
+/* Names end in their units. */
+static enum unit unit_of(const char *path)
 {
-	bool number = json_is_integer(value) && json_integer_value(value) >= 0;
-	uint64_t n = number ? (uint64_t)json_integer_value(value) : 0;
-	bool ns = number && ends_with(path, "_ns"), us = number && ends_with(path, "_us");
+	if (ends_with(path, "_ns"))
+		return UNIT_NS;
+	if (ends_with(path, "_us"))
+		return UNIT_US;
+	return ends_with(path, "_bytes") || ends_with(path, ".bytes") ? UNIT_BYTES : UNIT_NONE;
+}
+
+static void put_amount(FILE *f, enum unit unit, uint64_t n)
+{
 	char amount[64];
 
+	if (unit == UNIT_NS || (unit == UNIT_US && n <= UINT64_MAX / 1000))
+		term_duration(unit == UNIT_US ? n * 1000 : n, "", amount, sizeof(amount));
+	else if (unit == UNIT_BYTES)
+		term_bytes(n, "", amount, sizeof(amount));
+	else
+		snprintf(amount, sizeof(amount), "%" PRIu64, n);
+	fputs(amount, f);
+}
+
+static void put_label(FILE *f, const struct term *term, const char *path, const char *event)
+{
+	enum unit unit = unit_of(path);
+
+	fputc(' ', f);
+	put_key(f, term, path, event, unit == UNIT_NS || unit == UNIT_US ? 3 : 0);
+}
+
+static void put_field(FILE *f, const struct term *term, const char *path, const char *event, const json_t *value)
+{
 	for (size_t i = 0; i < ARRAY_LEN(shown_elsewhere); i++)
 		if (strcmp(shown_elsewhere[i], path) == 0)
 			return;
-	fputc(' ', f);
-	put_key(f, term, path, event, ns || us ? 3 : 0);
-	if (ns || (us && n <= UINT64_MAX / 1000)) {
-		term_duration(us ? n * 1000 : n, "", amount, sizeof(amount));
-		fputs(amount, f);
-	} else if (number && (ends_with(path, "_bytes") || ends_with(path, ".bytes"))) {
-		term_bytes(n, "", amount, sizeof(amount));
-		fputs(amount, f);
-	} else {
+	put_label(f, term, path, event);
+	if (json_is_integer(value) && json_integer_value(value) >= 0)
+		put_amount(f, unit_of(path), (uint64_t)json_integer_value(value));
+	else
 		put_inline(f, value, 0);
+}
+
+/* {"buckets":[{"le":127,"count":3},...],"count":4}: where half, nearly all and all of the values lie. */
+static bool put_histogram(FILE *f, const struct term *term, const char *path, const char *event, const json_t *value)
+{
+	static const unsigned percents[] = {50, 90, 99, 100};
+	const json_t *buckets = json_object_get(value, "buckets"), *count = json_object_get(value, "count"), *bucket;
+	size_t i, next = 0;
+	uint64_t seen = 0, total = json_integer_value(count) > 0 ? (uint64_t)json_integer_value(count) : 0;
+
+	if (json_object_size(value) != 2 || !json_is_array(buckets) || !json_is_integer(count))
+		return false;
+	put_label(f, term, path, event);
+	fprintf(f, "%" PRIu64, total);
+	json_array_foreach(buckets, i, bucket)
+	{
+		json_int_t le = json_integer_value(json_object_get(bucket, "le"));
+		json_int_t n = json_integer_value(json_object_get(bucket, "count"));
+
+		seen += n > 0 ? (uint64_t)n : 0;
+		for (; next < ARRAY_LEN(percents) && (double)seen * 100 >= (double)total * percents[next]; next++) {
+			fprintf(f, ",p%u<=", percents[next]);
+			put_amount(f, unit_of(path), le > 0 ? (uint64_t)le : 0);
+		}
 	}
+	return true;
 }
 
 /* Every member that is no object, with its dotted path; path has PATH_BYTES of room and `used` of them are taken. */
@@ -292,6 +340,8 @@ static void put_fields(FILE *f, const struct term *term, const json_t *object, c
 			fputs(" ...", f);
 			continue;
 		}
+		if (json_is_object(value) && put_histogram(f, term, path, event, value))
+			continue;
 		if (json_is_object(value))
 			put_fields(f, term, value, path, used + (size_t)n, event, depth + 1);
 		else

@@ -111,6 +111,9 @@ static int add_patterns(json_t *request, int argc, char **argv, struct err *e)
 	for (int i = 0; i < argc; i++)
 		if (json_array_append_new(list, json_string(argv[i])))
 			return err_set(e, ERR_USAGE, "event pattern %d is no UTF-8 text", i + 1);
+	/* Whoever picks events still has to know what is missing among them. */
+	if (json_array_append_new(list, json_string("obs.lost")))
+		return err_set(e, ERR_NOMEM, "request");
 	return 0;
 }
 

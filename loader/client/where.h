@@ -11,7 +11,8 @@
  * else is text. After "in" stand values between commas, or a network. ERR_USAGE. */
 MUST_CHECK int where_parse(const char *text, json_t **out, struct err *e);
 
-/* The whole request from options and event patterns, with its newline; the caller frees *out. */
+/* The whole request from options and event patterns, with its newline; the caller frees *out. Patterns are joined by
+ * obs.lost, so that losses are told whatever was asked for. */
 MUST_CHECK int where_request(const struct options *o, int argc, char **argv, char **out, struct err *e);
 
 #endif

@@ -111,6 +111,19 @@ static void pretty_number_past_63_bits_is_exact(void **state)
 	assert_non_null(strstr(out, " list=18446744073709551614,1"));
 }
 
+static void pretty_histogram_is_told_by_its_percentiles(void **state)
+{
+	OWN_FREE char *out =
+	    shown(&plain, "{\"event\":\"tcp.rtt\",\"tcp\":{\"rtt_us\":{\"buckets\":[{\"le\":127,\"count\":"
+			  "5},{\"le\":255,\"count\":4},{\"le\":2047,\"count\":1}],\"count\":10}}}");
+	OWN_FREE char *empty =
+	    shown(&plain, "{\"event\":\"tcp.rtt\",\"tcp\":{\"rtt_us\":{\"buckets\":[],\"count\":0}}}");
+
+	(void)state;
+	assert_non_null(strstr(out, " rtt=10,p50<=127us,p90<=255us,p99<=2.0ms,p100<=2.0ms\n"));
+	assert_non_null(strstr(empty, " rtt=0\n"));
+}
+
 static void pretty_deep_nesting_ends(void **state)
 {
 	char line[8192] = "{\"event\":\"x\"";
@@ -175,6 +188,7 @@ int main(void)
 	    cmocka_unit_test(pretty_key_with_escape_sequence_is_harmless),
 	    cmocka_unit_test(pretty_line_that_is_no_json_is_escaped),
 	    cmocka_unit_test(pretty_number_past_63_bits_is_exact),
+	    cmocka_unit_test(pretty_histogram_is_told_by_its_percentiles),
 	    cmocka_unit_test(pretty_deep_nesting_ends),
 	    cmocka_unit_test(pretty_lost_is_highlighted_on_a_terminal_only),
 	    cmocka_unit_test(pretty_columns_grow_and_stay),

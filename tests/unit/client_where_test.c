@@ -96,6 +96,7 @@ static void where_request_holds_every_option_on_one_line(void **state)
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	OWN_JSON json_t *request = json_loads(text, 0, NULL);
 	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "events"), 1)), "dns\n");
+	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "events"), 2)), "obs.lost");
 	assert_int_equal(json_array_size(json_object_get(request, "where")), 1);
 	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "bundles"), 0)), "obs/*");
 	assert_int_equal(json_integer_value(json_object_get(request, "last")), 10);
