@@ -35,7 +35,7 @@ DEPS_LINT := clang-format clang-tidy cppcheck shellcheck codespell mandoc git
 
 PACKAGES := libbpf libelf zlib libcrypto libarchive jansson libcap libseccomp
 pkg_cflags := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
-pkg_libs = $(shell $(PKG_CONFIG) --libs $(1))
+pkg_libs = $(if $(1),$(shell $(PKG_CONFIG) --libs $(1)))
 
 CFLAGS ?= -O2 -g
 override CFLAGS += -std=gnu11 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
@@ -72,7 +72,7 @@ $(foreach l,$(LIBRARIES),$(eval $(call library_rule,$(l))))
 
 define program_rule
 $(BUILD)/$(1): $$(call objects,$$($(1)_src)) $$(patsubst %,$(BUILD)/lib/lib%.a,$$($(1)_libs))
-	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $$(CFLAGS) $$(LDFLAGS) $$($(1)_ldflags) -o $$@ $$^ $$(call pkg_libs,$$($(1)_pkgs))
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $$(CFLAGS) $$(LDFLAGS) $$($(1)_ldflags) -o $$@ -Wl,--start-group $$^ -Wl,--end-group $$(call pkg_libs,$$($(1)_pkgs))
 endef
 $(foreach p,$(PROGRAMS) $(TEST_PROGRAMS),$(eval $(call program_rule,$(p))))
 
