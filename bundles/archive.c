@@ -6,7 +6,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-enum { BLOCK = 512, END = 2 * BLOCK };
+enum { BLOCK = 512, END = 2 * BLOCK, TYPE_AT = 156, MAGIC_AT = 257 };
 
 static const int64_t mtime_max = (1LL << 33) - 1; /* eleven octal digits */
 
@@ -158,11 +158,25 @@ static int reader_open(const uint8_t *tar, size_t size, struct archive **out, st
 	return 0;
 }
 
-/* Moves to the next entry: 1, or 0 at the end. done: bytes of the archive that were read so far. */
-static int next_entry(struct archive *a, size_t tar_size, size_t done, struct archive_entry **entry, struct err *e)
+/* Extension entries are found here, so that libarchive's parsers of pax and GNU attributes, which replace names and sizes,
+ * do not run on them. */
+static int check_extension(const uint8_t *tar, size_t size, size_t done, struct err *e)
 {
-	int status = archive_read_next_header(a, entry);
+	if (size - done < BLOCK || memcmp(tar + done + MAGIC_AT, "ustar", 5) != 0)
+		return 0;
+	uint8_t type = tar[done + TYPE_AT];
+	if (type == '\0' || (type >= '0' && type <= '7'))
+		return 0;
+	return err_set(e, ERR_ARCHIVE_ENTRY_TYPE, "the entry at byte %zu: an extension of type 0x%02x", done, type);
+}
 
+/* Moves to the next entry: 1, or 0 at the end. done: bytes of the archive that were read so far. */
+static int next_entry(struct archive *a, const uint8_t *tar, size_t tar_size, size_t done, struct archive_entry **entry,
+		      struct err *e)
+{
+	if (check_extension(tar, tar_size, done, e))
+		return -1;
+	int status = archive_read_next_header(a, entry);
 	if (status == ARCHIVE_EOF)
 		return 0;
 	if (status == ARCHIVE_OK)
@@ -174,7 +188,7 @@ static int next_entry(struct archive *a, size_t tar_size, size_t done, struct ar
 	return err_set(e, ERR_ARCHIVE_MALFORMED, "the header at byte %zu: %s", done, archive_error_string(a));
 }
 
-/* Extensions first: what they say would have replaced the name, the size and the kind already. */
+/* Extensions first, again: what they say would have replaced the name, the size and the kind already. */
 static int check_entry(struct archive *a, struct archive_entry *entry, const char *name, struct err *e)
 {
 	int format = archive_format(a);
@@ -283,7 +297,7 @@ int archive_read(const uint8_t *tar, size_t size, struct bundle_files **out, str
 
 	if (check_size(size, e) || reader_open(tar, size, &a, e) || bundle_files_new(&files, e))
 		return -1;
-	while ((more = next_entry(a, size, done, &entry, e)) > 0) {
+	while ((more = next_entry(a, tar, size, done, &entry, e)) > 0) {
 		if (files->count == 0)
 			mtime = archive_entry_mtime(entry);
 		if (read_entry(a, entry, size, &done, mtime, files, e))
@@ -306,7 +320,7 @@ int archive_mtime(const uint8_t *tar, size_t size, int64_t *out, struct err *e)
 
 	if (check_size(size, e) || reader_open(tar, size, &a, e))
 		return -1;
-	int more = next_entry(a, size, 0, &entry, e);
+	int more = next_entry(a, tar, size, 0, &entry, e);
 	if (more < 0)
 		return -1;
 	if (more == 0)
