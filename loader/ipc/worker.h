@@ -68,7 +68,8 @@ struct worker_bundle_stats {
 	uint64_t bundle;
 	uint64_t events;                  /* records decoded */
 	uint64_t bytes;                   /* of those records */
-	uint64_t lost[LOSS_SOURCE_COUNT]; /* those the worker sees: parser, subscriber, sampling */
+	uint64_t lost[LOSS_SOURCE_COUNT]; /* those the worker sees: parser, subscriber, sampling, and map: left out */
+	uint64_t kernel_lost[LOSS_SOURCE_COUNT]; /* of OUTPUT_LOST: already told, so that a restarted worker goes on */
 };
 
 struct worker_stats {

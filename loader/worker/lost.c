@@ -1,0 +1,96 @@
+#include "loader/worker/lost.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+
+#include "loader/worker/json.h"
+#include "loader/worker/stats.h"
+
+static struct manifest_enumerator source_values[] = {
+    {(char *)"ring", LOSS_RING},         {(char *)"map", LOSS_MAP},
+    {(char *)"parser", LOSS_PARSER},     {(char *)"subscriber", LOSS_SUBSCRIBER},
+    {(char *)"sampling", LOSS_SAMPLING}, {(char *)"table", LOSS_TABLE},
+};
+
+const struct manifest_enum lost_enum = {
+    .name = (char *)"loss_source", .values = source_values, .value_count = LOSS_SOURCE_COUNT};
+
+const struct manifest_field lost_fields[] = {
+    {.name = (char *)"source",
+     .offset = offsetof(struct lost_record, source),
+     .size = 4,
+     .kind = FIELD_ENUM,
+     .length_field = -1},
+    {.name = (char *)"count",
+     .offset = offsetof(struct lost_record, count),
+     .size = 8,
+     .kind = FIELD_UINT,
+     .enum_index = -1,
+     .length_field = -1},
+};
+const size_t lost_field_count = sizeof(lost_fields) / sizeof(lost_fields[0]);
+
+enum { TELL_EVERY_NS = 1000000000 };
+
+bool losses_take(struct losses *l, uint64_t now_ns, bool flush, struct lost_record *record)
+{
+	for (unsigned i = 0; i < LOSS_SOURCE_COUNT; i++) {
+		if (l->pending[i] == 0 || (!flush && l->told_ns[i] && now_ns - l->told_ns[i] < TELL_EVERY_NS))
+			continue;
+		*record = (struct lost_record){.header.time_ns = now_ns, .count = l->pending[i], .source = i};
+		l->pending[i] = 0;
+		l->told_ns[i] = now_ns;
+		return true;
+	}
+	return false;
+}
+
+enum loss_source lost_source_of_slot(enum obs_loss slot)
+{
+	switch (slot) {
+	case OBS_LOST_RING:
+		return LOSS_RING;
+	case OBS_LOST_MAP:
+		return LOSS_MAP;
+	case OBS_LOST_PARSER:
+		return LOSS_PARSER;
+	case OBS_LOST_SAMPLING:
+		return LOSS_SAMPLING;
+	default:
+		return LOSS_TABLE;
+	}
+}
+
+void losses_kernel(struct losses *l, const uint64_t totals[static LOSS_SOURCE_COUNT])
+{
+	for (unsigned i = 0; i < LOSS_SOURCE_COUNT; i++) {
+		/* Smaller after a restart of the worker, until every object's counters have been sampled again. */
+		if (totals[i] <= l->stats->kernel_lost[i])
+			continue;
+		l->pending[i] += totals[i] - l->stats->kernel_lost[i];
+		l->stats->kernel_lost[i] = totals[i];
+	}
+}
+
+static char *append(char *p, const char *text)
+{
+	return stpcpy(p, text);
+}
+
+char *lost_private_line(struct json_clock *clock, const char *host_json, enum loss_source source, uint64_t count,
+			char *p)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	p = append(p, "{\"time\":\"");
+	p = json_put_time(clock, p, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	p = append(p, "\",\"event\":\"obs.lost\",\"host\":");
+	p = append(p, host_json);
+	p = append(p, ",\"source\":\"");
+	p = append(p, loss_source_names[source]);
+	p = append(p, "\",\"count\":");
+	p = json_put_u64(p, count);
+	return append(p, "}\n");
+}

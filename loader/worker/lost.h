@@ -1,0 +1,55 @@
+/* Losses of one bundle: counted at once, told in the stream as obs.lost at most once a second for each source, with the
+ * sum since it was last told.
+ */
+#ifndef OBS_WORKER_LOST_H
+#define OBS_WORKER_LOST_H
+
+#include <obs/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bundles/manifest.h"
+#include "loader/ipc/worker.h"
+
+/* The record of an obs.lost event. */
+struct lost_record {
+	struct obs_header header;
+	uint64_t count;
+	uint32_t source; /* enum loss_source */
+	uint32_t reserved;
+};
+
+/* Its field table. */
+extern const struct manifest_field lost_fields[];
+extern const size_t lost_field_count;
+extern const struct manifest_enum lost_enum;
+
+struct losses {
+	struct worker_bundle_stats *stats;
+	uint64_t pending[LOSS_SOURCE_COUNT];
+	uint64_t told_ns[LOSS_SOURCE_COUNT]; /* monotonic */
+};
+
+static inline void losses_add(struct losses *l, enum loss_source source, uint64_t count)
+{
+	l->stats->lost[source] += count;
+	l->pending[source] += count;
+}
+
+/* Fills *record with a loss that is due to be told; false: none. Call until false. With flush, all are due. */
+bool losses_take(struct losses *l, uint64_t now_ns, bool flush, struct lost_record *record);
+
+/* The source that stands for a slot of the programs' drop counters (enum obs_loss). */
+enum loss_source lost_source_of_slot(enum obs_loss slot);
+
+/* A bundle's drop counters, summed over its objects, are `totals` (by enum loss_source): adds what is new since they were
+ * last told, also by an earlier worker. */
+void losses_kernel(struct losses *l, const uint64_t totals[static LOSS_SOURCE_COUNT]);
+
+/* Writes `,"source":"subscriber","count":12}\n` and what goes before it: a subscriber's own losses, which only it is told.
+ * Room for 256 bytes and the host's JSON text. */
+struct json_clock;
+char *lost_private_line(struct json_clock *clock, const char *host_json, enum loss_source source, uint64_t count,
+			char *p);
+
+#endif

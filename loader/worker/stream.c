@@ -1,0 +1,387 @@
+#include "loader/worker/stream.h"
+
+#include <string.h>
+
+#include "loader/worker/filter.h"
+#include "loader/worker/history.h"
+
+enum { REPLAY_LINES = 1024 /* of one subscriber at a time, so that others are not kept waiting */ };
+
+struct tap {
+	struct subscriber *subscriber;
+	struct filter *filter; /* NULL: every record */
+	bool exempt;
+	const struct value *bundle; /* type without a bundle of its own: the field to match "bundles" with, or NULL */
+};
+
+struct stream_type {
+	struct table *table;
+	struct losses *losses;
+	bool exempt;
+	struct tap *taps; /* room for STREAM_MAX_SUBSCRIBERS */
+	size_t tap_count;
+};
+
+struct stream {
+	struct worker_stats *stats;
+	char *host, *host_json;
+	struct value_env env;
+	struct subscriber_env subscriber_env;
+	struct history *history;
+	struct stream_type **types;
+	size_t type_count;
+	struct subscriber *subscribers[STREAM_MAX_SUBSCRIBERS];
+	size_t subscriber_count;
+	size_t replaying;
+	char *line;
+};
+
+static void on_evict(void *ctx, uint64_t place, const struct history_entry *entry);
+
+int stream_new(struct worker_stats *stats, const char *host, struct stream **out, struct err *e)
+{
+	OWN(stream) struct stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return err_errno(e, ERR_NOMEM, "stream");
+	s->stats = stats;
+	s->host = strdup(host);
+	s->host_json = malloc(strlen(host) * JSON_TEXT_GROWTH + 3 + JSON_SLACK);
+	s->line = malloc(TABLE_LINE_MAX + JSON_SLACK);
+	if (!s->host || !s->host_json || !s->line)
+		return err_errno(e, ERR_NOMEM, "stream");
+	*json_put_string(s->host_json, (const uint8_t *)host, strlen(host)) = '\0';
+	if (history_new(HISTORY_BYTES, &s->history, e))
+		return -1;
+	history_on_evict(s->history, on_evict, s);
+	s->subscriber_env = (struct subscriber_env){.clock = &s->env.clock, .host_json = s->host_json, .stats = stats};
+	json_clock_refresh(&s->env.clock);
+	*out = TAKE_PTR(s);
+	return 0;
+}
+
+static void type_free(struct stream_type *t)
+{
+	for (size_t i = 0; i < t->tap_count; i++)
+		filter_free(&t->taps[i].filter);
+	free(t->taps);
+	table_free(&t->table);
+	free(t);
+}
+
+void stream_free(struct stream **stream)
+{
+	struct stream *s = *stream;
+
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->type_count; i++)
+		type_free(s->types[i]);
+	free(s->types);
+	history_free(&s->history);
+	free(s->host);
+	free(s->host_json);
+	free(s->line);
+	free(s);
+	*stream = NULL;
+}
+
+const char *stream_host(const struct stream *s)
+{
+	return s->host;
+}
+
+const struct subscriber_env *stream_subscriber_env(const struct stream *s)
+{
+	return &s->subscriber_env;
+}
+
+void stream_refresh_clock(struct stream *s)
+{
+	json_clock_refresh(&s->env.clock);
+}
+
+void stream_set_kallsyms(struct stream *s, const struct kallsyms *kallsyms)
+{
+	s->env.kallsyms = kallsyms;
+}
+
+const struct table *stream_type_table(const struct stream_type *type)
+{
+	return type->table;
+}
+
+/* ---- taps ---- */
+
+static int tap_add(struct stream_type *t, struct subscriber *subscriber, struct err *e)
+{
+	const struct request *r = subscriber->request;
+	const char *bundle = table_bundle(t->table);
+	struct tap tap = {.subscriber = subscriber, .exempt = t->exempt};
+	bool never = false;
+
+	if (!request_wants_event(r, table_event(t->table)) || (bundle && !request_wants_bundle(r, bundle)))
+		return 0;
+	if (!bundle && r->bundle_count)
+		tap.bundle = table_find(t->table, "bundle");
+	if (!t->exempt && filter_compile(r, t->table, &tap.filter, &never, e))
+		return -1;
+	if (!never)
+		t->taps[t->tap_count++] = tap;
+	return 0;
+}
+
+static void tap_remove(struct stream_type *t, const struct subscriber *subscriber)
+{
+	for (size_t i = 0; i < t->tap_count; i++) {
+		if (t->taps[i].subscriber != subscriber)
+			continue;
+		filter_free(&t->taps[i].filter);
+		t->taps[i] = t->taps[--t->tap_count];
+		return;
+	}
+}
+
+static bool tap_matches(const struct tap *tap, const uint8_t *record, size_t size)
+{
+	if (tap->bundle) {
+		char name[2 * MANIFEST_NAME_MAX + 2];
+		const uint8_t *at = record + tap->bundle->offset;
+		size_t bytes = value_bytes(tap->bundle, record, size, at);
+		if (bytes >= sizeof(name))
+			return false;
+		memcpy(name, at, bytes);
+		name[bytes] = '\0';
+		if (!request_wants_bundle(tap->subscriber->request, name))
+			return false;
+	}
+	return !tap->filter || filter_matches(tap->filter, record, size);
+}
+
+int stream_type_add(struct stream *s, struct table **table, struct losses *losses, bool exempt,
+		    struct stream_type **out, struct err *e)
+{
+	struct stream_type **grown = realloc(s->types, (s->type_count + 1) * sizeof(struct stream_type *));
+	struct stream_type *t = NULL;
+
+	if (!grown)
+		return err_errno(e, ERR_NOMEM, "types");
+	s->types = grown;
+	t = calloc(1, sizeof(*t));
+	if (t)
+		t->taps = calloc(STREAM_MAX_SUBSCRIBERS, sizeof(*t->taps));
+	if (!t || !t->taps) {
+		free(t);
+		return err_errno(e, ERR_NOMEM, "type");
+	}
+	t->table = *table;
+	t->losses = losses;
+	t->exempt = exempt;
+	for (size_t i = 0; i < s->subscriber_count; i++) {
+		if (tap_add(t, s->subscribers[i], e)) {
+			t->table = NULL;
+			type_free(t);
+			return -1;
+		}
+	}
+	*table = NULL;
+	s->types[s->type_count++] = t;
+	*out = t;
+	return 0;
+}
+
+void stream_type_remove(struct stream *s, struct stream_type **type)
+{
+	if (!*type)
+		return;
+	history_forget(s->history, *type);
+	for (size_t i = 0; i < s->type_count; i++) {
+		if (s->types[i] == *type) {
+			s->types[i] = s->types[--s->type_count];
+			break;
+		}
+	}
+	type_free(*type);
+	*type = NULL;
+}
+
+/* ---- publishing ---- */
+
+static size_t format(struct stream *s, const struct stream_type *t, uint64_t seq, const uint8_t *record, size_t size)
+{
+	uint64_t failures = s->env.parser_failures;
+	char *end = table_format(t->table, &s->env, seq, record, size, s->line);
+
+	if (__builtin_expect(s->env.parser_failures != failures, 0))
+		losses_add(t->losses, LOSS_PARSER, s->env.parser_failures - failures);
+	return (size_t)(end - s->line);
+}
+
+static bool sampled_out(struct subscriber *sub, struct losses *losses)
+{
+	if (sub->request->sample == 1 || ++sub->sample_at == sub->request->sample) {
+		sub->sample_at = 0;
+		return false;
+	}
+	sub->sampled++;
+	losses->stats->lost[LOSS_SAMPLING]++;
+	return true;
+}
+
+void stream_publish(struct stream *s, struct stream_type *t, const uint8_t *record, uint32_t size)
+{
+	uint64_t seq = ++s->stats->sequence;
+	size_t line = 0;
+
+	t->losses->stats->events++;
+	t->losses->stats->bytes += size;
+	history_add(s->history, t, seq, record, size);
+	for (const struct tap *tap = t->taps, *end = tap + t->tap_count; tap < end; tap++) {
+		struct subscriber *sub = tap->subscriber;
+		if (sub->replaying || sub->state != SUBSCRIBER_LIVE || !tap_matches(tap, record, size))
+			continue;
+		if (!tap->exempt && sampled_out(sub, t->losses))
+			continue;
+		/* A queue that is full needs no line to be told so. */
+		if (!line && !sub->lost)
+			line = format(s, t, seq, record, size);
+		if (subscriber_offer(sub, s->line, line))
+			s->stats->sent_events++;
+		else
+			t->losses->stats->lost[LOSS_SUBSCRIBER]++;
+	}
+}
+
+/* ---- replay ---- */
+
+static const struct tap *tap_find(const struct stream_type *t, const struct subscriber *sub)
+{
+	for (size_t i = 0; i < t->tap_count; i++)
+		if (t->taps[i].subscriber == sub)
+			return &t->taps[i];
+	return NULL;
+}
+
+static const struct tap *entry_matches(const struct history_entry *entry, const struct subscriber *sub)
+{
+	const struct tap *tap = entry->type ? tap_find(entry->type, sub) : NULL;
+
+	return tap && tap_matches(tap, entry->record, entry->size) ? tap : NULL;
+}
+
+/* An entry goes that a replaying subscriber has not had yet: its loss. */
+static void on_evict(void *ctx, uint64_t place, const struct history_entry *entry)
+{
+	struct stream *s = ctx;
+
+	for (size_t i = 0; s->replaying && i < s->subscriber_count; i++) {
+		struct subscriber *sub = s->subscribers[i];
+		if (!sub->replaying || sub->cursor != place)
+			continue;
+		sub->cursor = place + entry->bytes;
+		if (!entry_matches(entry, sub))
+			continue;
+		if (sub->skip) {
+			sub->skip--;
+		} else {
+			struct stream_type *t = (struct stream_type *)entry->type;
+			sub->lost++;
+			t->losses->stats->lost[LOSS_SUBSCRIBER]++;
+		}
+	}
+}
+
+static void replay_start(struct stream *s, struct subscriber *sub)
+{
+	struct history *h = s->history;
+	uint64_t matching = 0;
+
+	if (sub->request->last == 0)
+		return;
+	for (uint64_t at = history_oldest(h); at != history_end(h); at += history_at(h, at)->bytes)
+		matching += entry_matches(history_at(h, at), sub) != NULL;
+	if (matching == 0)
+		return;
+	sub->skip = matching > sub->request->last ? matching - sub->request->last : 0;
+	sub->cursor = history_oldest(h);
+	sub->replay_seq = s->stats->sequence;
+	sub->replaying = true;
+	s->replaying++;
+}
+
+/* One entry; false: no room for it now. */
+static bool replay_entry(struct stream *s, struct subscriber *sub, const struct history_entry *entry)
+{
+	struct stream_type *t = (struct stream_type *)entry->type;
+	const struct tap *tap = entry_matches(entry, sub);
+
+	if (!tap)
+		return true;
+	if (sub->skip) {
+		sub->skip--;
+		return true;
+	}
+	if (sub->lost || queue_room(&sub->queue) < table_line_max(t->table))
+		return false;
+	if (entry->seq > sub->replay_seq && !tap->exempt && sampled_out(sub, t->losses))
+		return true;
+	if (subscriber_offer(sub, s->line, format(s, t, entry->seq, entry->record, entry->size)))
+		s->stats->sent_events++;
+	return true;
+}
+
+static void replay_one(struct stream *s, struct subscriber *sub)
+{
+	for (int lines = 0; lines < REPLAY_LINES; lines++) {
+		if (sub->cursor == history_end(s->history)) {
+			sub->replaying = false;
+			s->replaying--;
+			return;
+		}
+		const struct history_entry *entry = history_at(s->history, sub->cursor);
+		if (!replay_entry(s, sub, entry))
+			return;
+		sub->cursor += entry->bytes;
+	}
+}
+
+bool stream_replay(struct stream *s)
+{
+	for (size_t i = 0; s->replaying && i < s->subscriber_count; i++)
+		if (s->subscribers[i]->replaying)
+			replay_one(s, s->subscribers[i]);
+	return s->replaying != 0;
+}
+
+/* ---- subscribers ---- */
+
+int stream_subscribe(struct stream *s, struct subscriber *sub, struct err *e)
+{
+	if (s->subscriber_count == STREAM_MAX_SUBSCRIBERS)
+		return err_set(e, ERR_REQUEST_BUSY, "%d subscribers are connected", STREAM_MAX_SUBSCRIBERS);
+	for (size_t i = 0; i < s->type_count; i++) {
+		if (tap_add(s->types[i], sub, e)) {
+			while (i-- > 0)
+				tap_remove(s->types[i], sub);
+			return -1;
+		}
+	}
+	s->subscribers[s->subscriber_count++] = sub;
+	replay_start(s, sub);
+	return 0;
+}
+
+void stream_unsubscribe(struct stream *s, struct subscriber *sub)
+{
+	for (size_t i = 0; i < s->type_count; i++)
+		tap_remove(s->types[i], sub);
+	for (size_t i = 0; i < s->subscriber_count; i++) {
+		if (s->subscribers[i] != sub)
+			continue;
+		s->subscribers[i] = s->subscribers[--s->subscriber_count];
+		if (sub->replaying)
+			s->replaying--;
+		sub->replaying = false;
+		return;
+	}
+}

@@ -1,0 +1,376 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <obs/event.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "loader/worker/ring.h"
+#include "loader/worker/stream.h"
+#include "tests/unit/worker_feed.h"
+
+struct sample_event {
+	struct obs_header header;
+	uint32_t pid;
+	uint16_t port;
+	uint8_t address[16];
+	char comm[16];
+	uint8_t pad[10];
+};
+
+_Static_assert(sizeof(struct sample_event) == 64, "as in the goal: 64 bytes");
+
+#define FIELD(n, member, k, f)                                                                                         \
+	{                                                                                                              \
+		.name = (char *)(n), .offset = offsetof(struct sample_event, member),                                  \
+		.size = sizeof(((struct sample_event *)0)->member), .kind = (k), .format = (f), .enum_index = -1,      \
+		.length_field = -1                                                                                     \
+	}
+
+static const struct manifest_field fields[] = {
+    FIELD("process.pid", pid, FIELD_UINT, FORMAT_PLAIN),
+    FIELD("network.peer.port", port, FIELD_UINT, FORMAT_PORT),
+    FIELD("network.peer.address", address, FIELD_BYTES, FORMAT_IP),
+    FIELD("process.executable.name", comm, FIELD_CHARS, FORMAT_PLAIN),
+};
+
+struct world {
+	struct worker_stats *stats;
+	struct worker_bundle_stats bundle_stats;
+	struct losses losses;
+	struct stream *stream;
+	struct stream_type *type;
+};
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct err e = ERR_INIT;
+	struct table *table = NULL;
+	const struct table_part part = {
+	    .fields = fields, .count = ARRAY_LEN(fields), .size = sizeof(struct sample_event)};
+	const struct table_source source = {
+	    .event = "tcp.connect", .bundle = "obs/test", .host = "web-1", .parts = &part, .part_count = 1};
+
+	w->stats = calloc(1, sizeof(*w->stats));
+	w->losses.stats = &w->bundle_stats;
+	assert_int_equal(stream_new(w->stats, "web-1", &w->stream, &e), 0);
+	assert_int_equal(table_compile(&source, &table, &e), 0);
+	assert_int_equal(stream_type_add(w->stream, &table, &w->losses, false, &w->type, &e), 0);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	stream_free(&w->stream);
+	free(w->stats);
+	free(w);
+	return 0;
+}
+
+struct client {
+	int fd;
+	struct subscriber *subscriber;
+};
+
+static void client_connect(struct client *c, struct world *w, const char *request)
+{
+	struct err e = ERR_INIT;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	c->fd = pair[1];
+	assert_int_equal(subscriber_new(pair[0], 0, &c->subscriber, &e), 0);
+	assert_int_equal(send(c->fd, request, strlen(request), 0), strlen(request));
+	assert_true(subscriber_read(c->subscriber, 0));
+	assert_int_equal(stream_subscribe(w->stream, c->subscriber, &e), 0);
+}
+
+static void client_close(struct client *c, struct world *w)
+{
+	stream_unsubscribe(w->stream, c->subscriber);
+	subscriber_free(&c->subscriber);
+	close(c->fd);
+}
+
+/* The next line as JSON; NULL: none has come. */
+static json_t *client_line(struct client *c, struct world *w)
+{
+	static char line[TABLE_LINE_MAX];
+	size_t size = 0;
+	json_error_t where;
+
+	subscriber_flush(c->subscriber, stream_subscriber_env(w->stream));
+	while (recv(c->fd, line + size, 1, MSG_DONTWAIT) == 1) {
+		if (line[size++] != '\n')
+			continue;
+		json_t *json = json_loadb(line, size, JSON_REJECT_DUPLICATES, &where);
+		if (!json)
+			fail_msg("%s in: %.*s", where.text, (int)size, line);
+		return json;
+	}
+	assert_int_equal(size, 0);
+	return NULL;
+}
+
+static const char *text_at(json_t *json, const char *a, const char *b)
+{
+	json_t *item = json_object_get(json, a);
+
+	return json_string_value(b ? json_object_get(item, b) : item);
+}
+
+static struct sample_event event_of(uint32_t pid, uint16_t port)
+{
+	struct timespec now;
+	struct sample_event ev = {
+	    .pid = pid, .port = port, .address = {[10] = 0xff, 0xff, 10, 0, 0, 7}, .comm = "curl"};
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ev.header.time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	ev.header.event = 1;
+	return ev;
+}
+
+static void put(struct world *w, uint32_t pid, uint16_t port)
+{
+	struct sample_event ev = event_of(pid, port);
+
+	stream_publish(w->stream, w->type, (const uint8_t *)&ev, sizeof(ev));
+}
+
+static void publish_each(void *ctx, const uint8_t *record, uint32_t size)
+{
+	struct world *w = ctx;
+
+	stream_publish(w->stream, w->type, record, size);
+}
+
+static void record_of_a_kernel_ring_reaches_subscribers(void **state)
+{
+	struct world *w = *state;
+	struct client a, b;
+	struct feed feed;
+	struct err e = ERR_INIT;
+	OWN(ring) struct ring *ring = NULL;
+	struct sample_event ev = event_of(4242, 443);
+
+	if (!feed_open(&feed, 64 << 10, sizeof(ev), BPF_RB_NO_WAKEUP))
+		skip();
+	assert_int_equal(ring_open(feed.map, 64 << 10, &ring, &e), 0);
+	client_connect(&a, w, "{}\n");
+	client_connect(&b, w, "{\"where\":[{\"field\":\"network.peer.port\",\"op\":\"=\",\"value\":80}]}\n");
+	assert_int_equal(feed_put(&feed, &ev, 1, false), 0);
+	assert_true(ring_consume(ring, UINT64_MAX, publish_each, w, &e) > 0);
+
+	json_t *line = client_line(&a, w);
+	assert_non_null(line);
+	assert_string_equal(text_at(line, "event", NULL), "tcp.connect");
+	assert_string_equal(text_at(line, "bundle", NULL), "obs/test");
+	assert_string_equal(text_at(line, "host", NULL), "web-1");
+	assert_int_equal(json_integer_value(json_object_get(line, "seq")), 1);
+	json_t *process = json_object_get(line, "process");
+	assert_int_equal(json_integer_value(json_object_get(process, "pid")), 4242);
+	assert_string_equal(text_at(process, "executable", "name"), "curl");
+	json_t *network = json_object_get(line, "network");
+	assert_string_equal(text_at(network, "peer", "address"), "10.0.0.7");
+
+	char expected[32];
+	time_t now = time(NULL);
+	strftime(expected, sizeof(expected), "%Y-%m-%dT%H:", gmtime(&now));
+	assert_int_equal(strncmp(text_at(line, "time", NULL), expected, strlen(expected)), 0);
+	json_decref(line);
+	assert_null(client_line(&a, w));
+	assert_null(client_line(&b, w));
+	client_close(&a, w);
+	client_close(&b, w);
+	feed_close(&feed);
+}
+
+static void sequence_goes_on_from_the_counters(void **state)
+{
+	struct world *w = *state;
+	struct client a;
+
+	w->stats->sequence = 41;
+	client_connect(&a, w, "{}\n");
+	put(w, 1, 1);
+	json_t *line = client_line(&a, w);
+	assert_int_equal(json_integer_value(json_object_get(line, "seq")), 42);
+	json_decref(line);
+	client_close(&a, w);
+}
+
+static void events_pattern_selects(void **state)
+{
+	struct world *w = *state;
+	struct client a, b, c;
+
+	client_connect(&a, w, "{\"events\":[\"udp.*\"]}\n");
+	client_connect(&b, w, "{\"events\":[\"udp.*\",\"tcp.c*\"]}\n");
+	client_connect(&c, w, "{\"bundles\":[\"other/*\"]}\n");
+	put(w, 1, 1);
+	assert_null(client_line(&a, w));
+	json_t *line = client_line(&b, w);
+	assert_non_null(line);
+	json_decref(line);
+	assert_null(client_line(&c, w));
+	client_close(&a, w);
+	client_close(&b, w);
+	client_close(&c, w);
+}
+
+static void slow_subscriber_loses_its_own_and_is_told_how_many(void **state)
+{
+	struct world *w = *state;
+	struct client slow, quick;
+	const unsigned total = 30000;
+	uint64_t got = 0, lost = 0, told = 0;
+	json_t *line;
+
+	client_connect(&slow, w, "{}\n");
+	client_connect(&quick, w, "{}\n");
+	for (unsigned i = 0; i < total; i++) {
+		put(w, i, 1);
+		line = client_line(&quick, w);
+		assert_int_equal(json_integer_value(json_object_get(line, "seq")), i + 1);
+		json_decref(line);
+	}
+	assert_true(slow.subscriber->lost > 0);
+	slow.subscriber->blocked = false;
+	while ((line = client_line(&slow, w)) != NULL) {
+		slow.subscriber->blocked = false;
+		if (strcmp(text_at(line, "event", NULL), "obs.lost") == 0) {
+			assert_string_equal(text_at(line, "source", NULL), "subscriber");
+			lost += (uint64_t)json_integer_value(json_object_get(line, "count"));
+			told++;
+		} else {
+			got++;
+			assert_int_equal(json_integer_value(json_object_get(line, "seq")), got);
+		}
+		json_decref(line);
+	}
+	assert_int_equal(told, 1);
+	assert_int_equal(got + lost, total);
+	assert_int_equal(w->bundle_stats.lost[LOSS_SUBSCRIBER], lost);
+	put(w, 7, 1);
+	line = client_line(&slow, w);
+	assert_int_equal(json_integer_value(json_object_get(line, "seq")), total + 1);
+	json_decref(line);
+	client_close(&slow, w);
+	client_close(&quick, w);
+}
+
+static void sample_sends_one_of_so_many_and_tells_the_rest(void **state)
+{
+	struct world *w = *state;
+	struct client a;
+	unsigned got = 0;
+	json_t *line;
+
+	client_connect(&a, w, "{\"sample\":10}\n");
+	for (unsigned i = 0; i < 100; i++)
+		put(w, i, 1);
+	while ((line = client_line(&a, w)) != NULL) {
+		got++;
+		json_decref(line);
+	}
+	assert_int_equal(got, 10);
+	subscriber_tick(a.subscriber, stream_subscriber_env(w->stream), 1);
+	line = client_line(&a, w);
+	assert_string_equal(text_at(line, "source", NULL), "sampling");
+	assert_int_equal(json_integer_value(json_object_get(line, "count")), 90);
+	json_decref(line);
+	assert_int_equal(w->bundle_stats.lost[LOSS_SAMPLING], 90);
+	client_close(&a, w);
+}
+
+static void last_sends_the_newest_matching_first(void **state)
+{
+	struct world *w = *state;
+	struct client a;
+	json_t *line;
+
+	for (uint16_t i = 0; i < 100; i++)
+		put(w, i, i % 2);
+	client_connect(&a, w, "{\"last\":3,\"where\":[{\"field\":\"network.peer.port\",\"op\":\"=\",\"value\":1}]}\n");
+	put(w, 100, 1); /* comes while the replay is under way */
+	assert_false(stream_replay(w->stream));
+	put(w, 101, 1);
+	static const int expected[] = {96, 98, 100, 101, 102};
+	for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+		line = client_line(&a, w);
+		assert_non_null(line);
+		assert_int_equal(json_integer_value(json_object_get(line, "seq")), expected[i]);
+		json_decref(line);
+	}
+	assert_null(client_line(&a, w));
+	client_close(&a, w);
+}
+
+static void history_overtaken_during_replay_is_counted_as_lost(void **state)
+{
+	struct world *w = *state;
+	struct client a;
+	uint64_t got = 0, lost = 0;
+	const unsigned before = 1000, during = 100000;
+	json_t *line;
+
+	for (unsigned i = 0; i < before; i++)
+		put(w, i, 1);
+	client_connect(&a, w, "{\"last\":1000}\n");
+	for (unsigned i = 0; i < during; i++)
+		put(w, i, 1);
+	assert_true(a.subscriber->replaying);
+	do {
+		stream_replay(w->stream);
+		a.subscriber->blocked = false;
+		while ((line = client_line(&a, w)) != NULL) {
+			a.subscriber->blocked = false;
+			if (strcmp(text_at(line, "event", NULL), "obs.lost") == 0)
+				lost += (uint64_t)json_integer_value(json_object_get(line, "count"));
+			else
+				got++;
+			json_decref(line);
+		}
+	} while (a.subscriber->replaying);
+	assert_true(lost > 0);
+	assert_int_equal(got + lost, before + during);
+	client_close(&a, w);
+}
+
+static void removed_type_is_sent_no_more_and_leaves_the_history(void **state)
+{
+	struct world *w = *state;
+	struct client a;
+
+	put(w, 1, 1);
+	stream_type_remove(w->stream, &w->type);
+	client_connect(&a, w, "{\"last\":10}\n");
+	assert_false(stream_replay(w->stream));
+	assert_null(client_line(&a, w));
+	client_close(&a, w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	    TEST(record_of_a_kernel_ring_reaches_subscribers),
+	    TEST(sequence_goes_on_from_the_counters),
+	    TEST(events_pattern_selects),
+	    TEST(slow_subscriber_loses_its_own_and_is_told_how_many),
+	    TEST(sample_sends_one_of_so_many_and_tells_the_rest),
+	    TEST(last_sends_the_newest_matching_first),
+	    TEST(history_overtaken_during_replay_is_counted_as_lost),
+	    TEST(removed_type_is_sent_no_more_and_leaves_the_history),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
