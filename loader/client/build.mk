@@ -5,5 +5,5 @@ client_src := loader/client/ask.c loader/client/audit.c loader/client/events.c l
 	loader/client/view.c loader/client/where.c
 
 bin/obsload_src := loader/client/main.c
-bin/obsload_libs := client supervisor ipc base
+bin/obsload_libs := client supervisor sandbox ipc base
 bin/obsload_pkgs := jansson libcap libseccomp

@@ -36,7 +36,8 @@ static void usage(FILE *f)
 {
 	fputs("usage: obsload [--json] [--run-dir DIR] COMMAND ...\n\n", f);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(f, "  %-9s%s\n           %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
+		fprintf(f, "  %s%s%s\n           %s\n", commands[i].name, commands[i].arguments[0] ? " " : "",
+			commands[i].arguments, commands[i].summary);
 	fputs("\n  --json         machine-readable output and errors\n"
 	      "  --run-dir DIR  where the daemon's sockets are (" OPTIONS_RUN_DIR ")\n"
 	      "  --help, --version\n\n"
@@ -108,13 +109,16 @@ int main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	if (options_parse(&o, OPTIONS_GLOBAL | OPTION_VERSION, true, argc, argv, &first, &e))
 		return err_print(stderr, "obsload", &e, o.json);
-	if (o.given & OPTION_VERSION) {
-		puts("obsload " OBS_VERSION);
-		return 0;
+	if (o.given & (OPTION_VERSION | OPTION_HELP)) {
+		if (o.given & OPTION_HELP)
+			usage(stdout);
+		else
+			puts("obsload " OBS_VERSION);
+		return flush(&e) ? err_print(stderr, "obsload", &e, o.json) : 0;
 	}
-	if (first == argc || o.given & OPTION_HELP) {
-		usage(o.given & OPTION_HELP ? stdout : stderr);
-		return o.given & OPTION_HELP ? 0 : err_status(ERR_USAGE);
+	if (first == argc) {
+		usage(stderr);
+		return err_status(ERR_USAGE);
 	}
 	c = find(argv[first]);
 	if (!c) {
