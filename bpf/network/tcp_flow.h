@@ -2,10 +2,9 @@
 #ifndef NETWORK_TCP_FLOW_H
 #define NETWORK_TCP_FLOW_H
 
+#include "flow_interval.h"
 #include "tcp_conn.h"
 #include "tcp_histogram.h"
-
-OBS_PARAM(__u32, flow_interval_ms, 10000, 1000, 3600000, "least time between two tcp.flow events of a connection, in ms");
 
 /* Once, after the attach. By open files rather than by TCP sockets: those are listed for one network namespace only, and
  * without their processes. */

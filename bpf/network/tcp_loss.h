@@ -211,16 +211,12 @@ static __always_inline int on_drop(struct sk_buff *skb, struct sock *receiver, _
 	return 0;
 }
 
-static __always_inline bool drop_is(__u32 number, bool exists, __u32 value)
-{
-	return exists && number == value;
-}
-
-#define DROP_IS(number, reason)                                                                                        \
-	drop_is(number, bpf_core_enum_value_exists(enum skb_drop_reason, reason),                                      \
-		bpf_core_enum_value(enum skb_drop_reason, reason))
-
 OBS_PARAM_BOOL(tcp_drops, true, "follow TCP packets that the kernel drops");
+
+/* The value is looked up only where the kernel has the name: elsewhere that instruction is invalid, and must be dead. */
+#define DROP_IS(number, reason)                                                                                        \
+	(bpf_core_enum_value_exists(enum skb_drop_reason, reason) &&                                                   \
+	 (number) == bpf_core_enum_value(enum skb_drop_reason, reason))
 
 /* (skb, location, reason), and the receiving socket since 6.11. What comes without a reason, was consumed, or lay in a
  * queue when its socket was closed, is no loss on the way. */
