@@ -137,7 +137,7 @@ struct refusal {
 	size_t prog;	/* index in kb->progs, prog_count: not a program */
 	size_t map;	/* index in the object's maps, map_count: not a map */
 	int errnum;
-	char cause[192];
+	char cause[160];
 	char *log;
 };
 

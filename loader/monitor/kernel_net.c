@@ -135,21 +135,27 @@ int net_attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *
 
 /* ---- tc ---- */
 
-static struct bpf_tc_hook tc_hook(const struct tc_filter *tc)
-{
-	struct bpf_tc_hook hook = {.sz = sizeof(hook)};
+enum { BOTH_SIDES = BPF_TC_INGRESS | BPF_TC_EGRESS };
 
-	hook.ifindex = tc->ifindex;
-	hook.attach_point = tc->egress ? BPF_TC_EGRESS : BPF_TC_INGRESS;
-	return hook;
+/* By memset: libbpf refuses a struct whose padding is not zero. */
+static void hook_init(struct bpf_tc_hook *hook, int ifindex, int side)
+{
+	memset(hook, 0, sizeof(*hook));
+	hook->sz = sizeof(*hook);
+	hook->ifindex = ifindex;
+	hook->attach_point = (enum bpf_tc_attach_point)side;
+}
+
+static void hook_of(struct bpf_tc_hook *hook, const struct tc_filter *tc)
+{
+	hook_init(hook, tc->ifindex, tc->egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 }
 
 static int make_qdisc(const struct kernel_bundle *kb, int ifindex, struct err *e)
 {
-	struct bpf_tc_hook hook = {.sz = sizeof(hook)};
+	struct bpf_tc_hook hook;
 
-	hook.ifindex = ifindex;
-	hook.attach_point = (enum bpf_tc_attach_point)(BPF_TC_INGRESS | BPF_TC_EGRESS);
+	hook_init(&hook, ifindex, BOTH_SIDES);
 	int error = bpf_tc_hook_create(&hook);
 	if (error && error != -EEXIST) {
 		errno = -error;
@@ -162,9 +168,10 @@ static int make_qdisc(const struct kernel_bundle *kb, int ifindex, struct err *e
 static int attach_filter(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e)
 {
 	struct tc_filter tc = {.ifindex = ifindex, .egress = p->options.egress};
-	struct bpf_tc_hook hook = tc_hook(&tc);
+	struct bpf_tc_hook hook;
 	int error = -EEXIST;
 
+	hook_of(&hook, &tc);
 	for (tc.handle = TC_HANDLE_FIRST; tc.handle <= TC_HANDLE_LAST && error == -EEXIST; tc.handle++) {
 		LIBBPF_OPTS(bpf_tc_opts, look, .handle = tc.handle, .priority = TC_PRIORITY);
 		if (bpf_tc_query(&hook, &look) == 0)
@@ -197,11 +204,12 @@ int net_attach_tc(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e
 
 bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id)
 {
-	struct bpf_tc_hook hook = tc_hook(tc);
+	struct bpf_tc_hook hook;
 	LIBBPF_OPTS(bpf_tc_opts, look, .handle = tc->handle, .priority = TC_PRIORITY);
 	libbpf_print_fn_t before = libbpf_set_print(NULL);
-	int error = bpf_tc_query(&hook, &look);
 
+	hook_of(&hook, tc);
+	int error = bpf_tc_query(&hook, &look);
 	libbpf_set_print(before);
 	return error == 0 && look.prog_id == program_id;
 }
@@ -245,24 +253,24 @@ static int count_filters(int ifindex, uint32_t minor)
 
 static void drop_qdisc(const char *pin_root, int ifindex)
 {
-	struct bpf_tc_hook hook = {.sz = sizeof(hook)};
+	struct bpf_tc_hook hook;
 
 	if (!pin_noted_qdisc(pin_root, ifindex))
 		return;
 	if (count_filters(ifindex, TC_H_MIN_INGRESS) != 0 || count_filters(ifindex, TC_H_MIN_EGRESS) != 0)
 		return;
-	hook.ifindex = ifindex;
-	hook.attach_point = (enum bpf_tc_attach_point)(BPF_TC_INGRESS | BPF_TC_EGRESS);
+	hook_init(&hook, ifindex, BOTH_SIDES);
 	bpf_tc_hook_destroy(&hook);
 	pin_forget_qdisc(pin_root, ifindex);
 }
 
 int net_detach_tc(const char *pin_root, const struct tc_filter *tc, uint32_t program_id, struct err *e)
 {
-	struct bpf_tc_hook hook = tc_hook(tc);
+	struct bpf_tc_hook hook;
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = tc->handle, .priority = TC_PRIORITY);
 	int error = 0;
 
+	hook_of(&hook, tc);
 	if (net_tc_is_attached(tc, program_id))
 		error = bpf_tc_detach(&hook, &opts);
 	if (error) {

@@ -143,6 +143,13 @@ static bool has_type(struct probe *p, const char *type)
 	return false;
 }
 
+/* libbpf probes tracing programs with fentry, which a kernel may refuse while it has tp_btf and iterators: of those the
+ * load itself tells. */
+static bool asks_type(const struct manifest_program *program)
+{
+	return strcmp(program->type, "tracing") != 0;
+}
+
 static bool has_btf(const struct probe *p, const char *prefix, const char *name, uint32_t kind)
 {
 	char full[256];
@@ -336,7 +343,7 @@ bool probe_program(struct probe *p, const struct manifest_program *program, char
 	for (size_t i = 0; has && i < ARRAY_LEN(probes); i++)
 		if (strcmp(probes[i].kind, program->attach) == 0)
 			has = probes[i].probe(p, program, needs, sizeof(needs));
-	if (has && !has_type(p, program->type))
+	if (has && asks_type(program) && !has_type(p, program->type))
 		has = needs_text(needs, sizeof(needs), "BPF programs of type %s", program->type);
 	if (!has)
 		snprintf(reason, size, "needs %s%s", needs, since);

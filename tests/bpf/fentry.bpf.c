@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("fentry/hrtimer_nanosleep") int on_fentry(void *ctx)
+{
+	hit(0);
+	return 0;
+}

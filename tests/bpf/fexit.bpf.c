@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("fexit/hrtimer_nanosleep") int on_fexit(void *ctx)
+{
+	hit(0);
+	return 0;
+}

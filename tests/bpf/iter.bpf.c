@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("iter/task") int on_iter(void *ctx)
+{
+	hit(0);
+	return 0;
+}

@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("kprobe/hrtimer_nanosleep") int on_kprobe(void *ctx)
+{
+	hit(0);
+	return 0;
+}

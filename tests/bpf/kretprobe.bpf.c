@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("kretprobe/hrtimer_nanosleep") int on_kretprobe(void *ctx)
+{
+	hit(0);
+	return 0;
+}

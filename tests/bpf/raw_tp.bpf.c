@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("raw_tp/sched_switch") int on_raw_tp(void *ctx)
+{
+	hit(0);
+	return 0;
+}

@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("sockops") int on_sockops(void *ctx)
+{
+	hit(0);
+	return 0;
+}

@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("tp/sched/sched_switch") int on_tp(void *ctx)
+{
+	hit(0);
+	return 0;
+}

@@ -1,0 +1,7 @@
+#include "hit.h"
+
+SEC("tp_btf/sched_switch") int on_tp_btf(void *ctx)
+{
+	hit(0);
+	return 0;
+}

@@ -1,0 +1,7 @@
+#include "hit.h"
+
+OBS_ATTACH("interface=lo") SEC("xdp") int on_xdp(void *ctx)
+{
+	hit(0);
+	return XDP_PASS;
+}

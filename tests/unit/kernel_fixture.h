@@ -1,0 +1,30 @@
+/* Verified bundles of the objects in tests/bpf, made when a test runs, through the real gate; and a host of the test's own:
+ * mount and network namespace, bpffs, tracefs. Ends the program on failure. */
+#ifndef OBS_TESTS_KERNEL_FIXTURE_H
+#define OBS_TESTS_KERNEL_FIXTURE_H
+
+#include "keys/gate.h"
+#include "loader/monitor/kernel.h"
+
+struct fixture_spec {
+	const char *name; /* "test/x" */
+	uint64_t serial;
+	const char *const *objects; /* names in tests/bpf, sorted, NULL-terminated */
+	/* May change the manifest before it is signed; NULL. */
+	void (*change)(struct manifest *m);
+};
+
+struct verified_bundle *fixture_bundle(const struct fixture_spec *spec);
+
+/* Needs root. Call once, before any test. */
+void fixture_host(struct kernel_host *out);
+void fixture_host_undo(void);
+
+/* Sum of slot `slot` of map `hits` of an object; the program ends if there is no such map. */
+uint64_t fixture_hits(const struct kernel_bundle *kb, const char *object, uint32_t slot);
+/* How many programs of that name the kernel holds. Waits until there are at most `most`, two seconds at the longest. */
+unsigned fixture_programs(const char *name, unsigned most);
+/* Whether anything is below the pin root. */
+bool fixture_pins_left(void);
+
+#endif
