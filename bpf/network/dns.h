@@ -26,7 +26,7 @@ struct dns_lookup {
 	__u32 size OBS_AS("dns.message.size") OBS_FORMAT("bytes");
 	__u32 captured OBS_AS("dns.message.captured") OBS_FORMAT("bytes"); /* of size, from the start */
 	__u32 _reserved;
-	__u8 message[DNS_MESSAGE_BYTES] OBS_AS("dns") OBS_FORMAT("dns") OBS_LENGTH("captured");
+	__u8 message[DNS_MESSAGE_BYTES] OBS_AS("dns.message.data") OBS_FORMAT("dns") OBS_LENGTH("captured");
 } OBS_EVENT(dns_lookup, 1, "dns.lookup");
 
 OBS_RING(events, 2 * 1024 * 1024);
