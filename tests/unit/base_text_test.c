@@ -1,0 +1,138 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "bundles/base/own.h"
+#include "bundles/base/text.h"
+
+static size_t length(const char *s)
+{
+	return text_utf8_len((const uint8_t *)s, strlen(s));
+}
+
+static void text_utf8_len_of_well_formed_sequences(void **state)
+{
+	(void)state;
+	assert_int_equal(length("a"), 1);
+	assert_int_equal(length("\x7f"), 1);
+	assert_int_equal(length("\xc2\x80"), 2);
+	assert_int_equal(length("\xe0\xa0\x80"), 3);
+	assert_int_equal(length("\xed\x9f\xbf"), 3);
+	assert_int_equal(length("\xee\x80\x80"), 3);
+	assert_int_equal(length("\xf0\x90\x80\x80"), 4);
+	assert_int_equal(length("\xf4\x8f\xbf\xbf"), 4);
+	assert_int_equal(text_utf8_len((const uint8_t *)"\0", 1), 1);
+}
+
+static void text_utf8_len_of_anything_else_is_zero(void **state)
+{
+	static const char *const wrong[] = {
+	    "\x80",             /* continuation alone */
+	    "\xc0\x80",         /* overlong NUL */
+	    "\xc1\xbf",         /* overlong */
+	    "\xe0\x9f\xbf",     /* overlong */
+	    "\xf0\x8f\xbf\xbf", /* overlong */
+	    "\xed\xa0\x80",     /* surrogate */
+	    "\xf4\x90\x80\x80", /* past U+10FFFF */
+	    "\xf5\x80\x80\x80",
+	    "\xff",
+	    "\xc2",
+	    "\xc2\x41",
+	    "\xe1\x80",
+	    "\xe1\x80\x41",
+	    "\xf1\x80\x80",
+	    "",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		assert_int_equal(length(wrong[i]), 0);
+}
+
+static char *as_json(const char *s)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	text_json(f, s);
+	fclose(f);
+	return text;
+}
+
+static char *as_terminal(const char *s, bool lines)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	text_terminal(f, s, lines);
+	fclose(f);
+	return text;
+}
+
+static void text_json_escapes_controls_and_replaces_noise(void **state)
+{
+	OWN_FREE char *text = as_json("a\"\\\n\x1b\x7f\xc2\x9b\xc3\xa9\xff\xed\xa0\x80z");
+
+	(void)state;
+	assert_string_equal(text, "\"a\\\"\\\\\\u000a\\u001b\\u007f\\u009b\xc3\xa9\xef\xbf\xbd"
+				  "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\"");
+}
+
+static void text_terminal_defuses_escapes(void **state)
+{
+	OWN_FREE char *text = as_terminal("a\x1b[2J\n\xc2\x9b\xff\xe2\x80\xae\xc3\xa9", false);
+
+	(void)state;
+	assert_string_equal(text, "a\\x1b[2J\\x0a\\x9b\\xff\\u{202e}\xc3\xa9");
+}
+
+static void text_terminal_with_lines_keeps_them(void **state)
+{
+	OWN_FREE char *text = as_terminal("a\n\tb\r", true);
+
+	(void)state;
+	assert_string_equal(text, "a\n\tb\\x0d");
+}
+
+/* Nothing that a terminal acts on comes through, whatever goes in. */
+static void text_terminal_of_any_two_bytes_is_harmless(void **state)
+{
+	char pair[3] = {0};
+
+	(void)state;
+	for (unsigned i = 1; i < 256; i++) {
+		for (unsigned k = 1; k < 256; k += 3) {
+			pair[0] = (char)i;
+			pair[1] = (char)k;
+			OWN_FREE char *text = as_terminal(pair, false);
+			for (const uint8_t *p = (const uint8_t *)text; *p; p++) {
+				size_t n = text_utf8_len(p, strlen((const char *)p));
+				assert_true(n > 0 && p[0] >= 0x20 && p[0] != 0x7f);
+				assert_false(p[0] == 0xc2 && p[1] < 0xa0);
+				p += n - 1;
+			}
+		}
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(text_utf8_len_of_well_formed_sequences),
+	    cmocka_unit_test(text_utf8_len_of_anything_else_is_zero),
+	    cmocka_unit_test(text_json_escapes_controls_and_replaces_noise),
+	    cmocka_unit_test(text_terminal_defuses_escapes),
+	    cmocka_unit_test(text_terminal_with_lines_keeps_them),
+	    cmocka_unit_test(text_terminal_of_any_two_bytes_is_harmless),
+	};
+
+	return cmocka_run_group_tests_name("base_text", tests, NULL, NULL);
+}
