@@ -171,7 +171,7 @@ static int revoke_lines(char *text, struct trust *trust, struct err *e)
 	return 0;
 }
 
-static int revoke(int config_fd, struct trust *trust, struct err *e)
+static int revoke_listed(int config_fd, struct trust *trust, struct err *e)
 {
 	OWN_FREE uint8_t *text = NULL;
 	size_t size;
@@ -194,7 +194,7 @@ int admit_trust(const char *config_dir, struct trust **trust, struct policy **po
 
 	if (config_fd < 0)
 		return err_errno(e, ERR_IO, "%s", config_dir);
-	if (trust_load(config_fd, "trust.d", &t, e) || revoke(config_fd, t, e) ||
+	if (trust_load(config_fd, "trust.d", &t, e) || revoke_listed(config_fd, t, e) ||
 	    policy_load(config_fd, "policy.json", &p, e))
 		return err_wrap(e, "%s", config_dir);
 	*trust = TAKE_PTR(t);

@@ -1,6 +1,7 @@
 #include "loader/monitor/parent.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "loader/ipc/supervisor.h"
 

@@ -1,0 +1,387 @@
+#include "loader/monitor/bundles.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "loader/ipc/log.h"
+#include "loader/monitor/params.h"
+
+/* ---- audit ---- */
+
+int bundles_audit(struct bundles *b, const struct bundles_request *request, const char *action, const char *verdict,
+		  const struct state_bundle *about, const char *detail, const struct err *why, struct err *e)
+{
+	const struct audit_entry entry = {.action = action,
+					  .verdict = verdict,
+					  .who = request ? request->who : NULL,
+					  .name = about->name[0] ? about->name : NULL,
+					  .serial = about->serial,
+					  .digest = about->serial ? &about->digest : NULL,
+					  .signers = about->signers,
+					  .signer_count = about->signer_count,
+					  .detail = detail,
+					  .err = why};
+
+	return audit_append(b->audit, &entry, e);
+}
+
+void bundles_audit_failure(struct bundles *b, const struct bundles_request *request, const char *action,
+			   const struct state_bundle *about, const struct err *why)
+{
+	struct err e = ERR_INIT;
+	/* Exit statuses 10 to 17 are the gate's: somebody was refused. The rest is this host's trouble. */
+	bool refusal = err_status(why->code) >= 10 && err_status(why->code) <= 17;
+
+	if (bundles_audit(b, request, action, refusal ? "refused" : "failed", about, NULL, why, &e))
+		log_err(LOG_LEVEL_ERROR, &e);
+}
+
+/* ---- the set ---- */
+
+/* Kernel bundles keep their host for life, requests end: so progress goes by way of the set. */
+static void progress(void *ctx, const char *what, unsigned step, unsigned steps)
+{
+	const struct bundles *b = ctx;
+
+	if (b->current)
+		b->current->progress(b->current->progress_ctx, what, step, steps);
+}
+
+void bundles_open(struct bundles *b)
+{
+	b->host.progress = progress;
+	b->host.progress_ctx = b;
+}
+
+struct bundle *bundles_find(const struct bundles *b, const char *name)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (strcmp(b->bundle[i]->name, name) == 0)
+			return b->bundle[i];
+	return NULL;
+}
+
+void bundles_close(struct bundles *b)
+{
+	while (b->count)
+		bundle_free(&b->bundle[--b->count]);
+}
+
+void bundles_tick(struct bundles *b, uint64_t now_ms, uint64_t *next_ms)
+{
+	for (size_t i = 0; i < b->count; i++)
+		bundle_sample(b, b->bundle[i], now_ms, next_ms);
+}
+
+void bundles_worker_started(void *ctx)
+{
+	struct bundles *b = ctx;
+
+	for (size_t i = 0; i < b->count; i++)
+		bundle_hand_over(b, b->bundle[i]);
+}
+
+void bundles_sample_done(void *ctx, uint32_t handle, uint32_t output)
+{
+	struct bundles *b = ctx;
+
+	for (size_t i = 0; i < b->count; i++)
+		for (size_t k = 0; k < b->bundle[i]->sample_count; k++)
+			if (b->bundle[i]->handle == handle && b->bundle[i]->samples[k].output == output)
+				b->bundle[i]->samples[k].with_worker = false;
+}
+
+/* ---- start ---- */
+
+/* Step 6 for what is already installed: it must be exactly what state.json says. */
+static int check_stored_serial(void *ctx, const struct manifest *m, const struct digest *manifest, struct err *e)
+{
+	const struct state_bundle *stored = ctx;
+
+	if (strcmp(m->name, stored->name) != 0 || m->serial != stored->serial ||
+	    !digest_equal(manifest, &stored->digest))
+		return err_set(e, ERR_STATE_CORRUPT, "the stored file is not %s, serial %llu", stored->name,
+			       (unsigned long long)stored->serial);
+	return 0;
+}
+
+static int verify_stored(struct bundles *b, struct state_bundle *stored, struct verified_bundle **out, struct err *e)
+{
+	struct admit admit = b->admit;
+	OWN_FD int fd = -1;
+	OWN_FD int sealed = -1;
+	size_t size;
+
+	admit.installed = true;
+	admit.serial = check_stored_serial;
+	admit.serial_ctx = stored;
+	if (state_stored(b->state, stored->name, stored->serial, &fd, e) || admit_seal(fd, &sealed, &size, e) ||
+	    admit_verify(&admit, sealed, out, NULL, e))
+		return err_wrap(e, "stored bundle %s", stored->name);
+	return 0;
+}
+
+/* What an earlier process left attached, or the programs anew. */
+static int adopt_or_attach(struct bundles *b, struct state_bundle *stored, const struct verified_bundle *verified,
+			   bool *adopted, struct kernel_bundle **out, struct err *e)
+{
+	struct kernel_bundle *kernel = NULL;
+	struct err why = ERR_INIT, undo = ERR_INIT;
+
+	if (kernel_adopt(&b->host, verified, adopted, &kernel, &why)) {
+		log_err(LOG_LEVEL_WARNING, &why);
+		*adopted = false;
+	}
+	if (!*adopted && (kernel_remove_pins(&b->host, stored->name, stored->serial, e) ||
+			  kernel_load(&b->host, verified, &kernel, e)))
+		return -1;
+	if (bundle_apply_params(kernel, verified_manifest(verified), stored, e) ||
+	    (!*adopted && (kernel_attach(kernel, e) || kernel_pin(kernel, e)))) {
+		if (kernel_remove(&kernel, &undo))
+			log_err(LOG_LEVEL_WARNING, &undo);
+		return -1;
+	}
+	*out = kernel;
+	return 0;
+}
+
+static int bring_up(struct bundles *b, struct state_bundle *stored, struct bundle **out, bool *gate, struct err *e)
+{
+	OWN(verified_bundle) struct verified_bundle *verified = NULL;
+	struct kernel_bundle *kernel = NULL;
+	struct err undo = ERR_INIT;
+	bool adopted = false;
+
+	*gate = true;
+	if (verify_stored(b, stored, &verified, e)) {
+		/* What is not verified does not run, also when it was running a moment ago. */
+		if (kernel_remove_pins(&b->host, stored->name, stored->serial, &undo))
+			log_err(LOG_LEVEL_ERROR, &undo);
+		return -1;
+	}
+	*gate = false;
+	if (adopt_or_attach(b, stored, verified, &adopted, &kernel, e))
+		return -1;
+	if (bundle_new(&verified, &kernel, out, e) ||
+	    bundles_audit(b, NULL, adopted ? "adopt" : "start", "done", stored, NULL, NULL, e)) {
+		if (*out)
+			kernel = TAKE_PTR((*out)->kernel);
+		if (kernel_remove(&kernel, &undo))
+			log_err(LOG_LEVEL_ERROR, &undo);
+		bundle_free(out);
+		return -1;
+	}
+	log_line(LOG_LEVEL_INFO, "%s, serial %llu: %s", stored->name, (unsigned long long)stored->serial,
+		 adopted ? "programs were attached all the while" : "attached");
+	return 0;
+}
+
+static int start_one(struct bundles *b, struct state_bundle *stored, struct err *e)
+{
+	struct err why = ERR_INIT;
+	struct bundle *bundle = NULL;
+	bool gate;
+
+	if (b->count == BUNDLES_MAX)
+		return err_set(e, ERR_LIMIT, "more than %d bundles", BUNDLES_MAX);
+	if (bring_up(b, stored, &bundle, &gate, &why)) {
+		log_err(LOG_LEVEL_ERROR, &why);
+		bundles_audit_failure(b, NULL, "start", stored, &why);
+		if (bundle_new_idle(stored->name, gate ? BUNDLE_REFUSED : BUNDLE_STOPPED, &why, &bundle, e))
+			return -1;
+	}
+	b->bundle[b->count++] = bundle;
+	if (bundle->verified)
+		bundle_enter(b, bundle);
+	else
+		bundle_notice(b, stored->name, stored->serial, "refused", why.code);
+	return 0;
+}
+
+struct pinned {
+	char name[STATE_NAME_BYTES];
+	uint64_t serial;
+};
+
+struct pinned_list {
+	const struct state *state;
+	struct pinned *item;
+	size_t count;
+};
+
+static int note_unknown_pin(void *ctx, const char *name, uint64_t serial, struct err *e)
+{
+	struct pinned_list *list = ctx;
+	const struct state_bundle *stored = state_find(list->state, name);
+
+	if (stored && stored->installed && stored->serial == serial)
+		return 0;
+	struct pinned *grown = reallocarray(list->item, list->count + 1, sizeof(*grown));
+	if (!grown)
+		return err_errno(e, ERR_NOMEM, "pins");
+	list->item = grown;
+	snprintf(grown[list->count].name, sizeof(grown->name), "%s", name);
+	grown[list->count++].serial = serial;
+	return 0;
+}
+
+/* Pins that state.json does not name: an install or a remove that a crash cut short. */
+static void drop_unknown_pins(struct bundles *b)
+{
+	struct pinned_list list = {.state = b->state};
+	struct err e = ERR_INIT;
+
+	if (kernel_each_pinned(&b->host, note_unknown_pin, &list, &e))
+		log_err(LOG_LEVEL_ERROR, &e);
+	for (size_t i = 0; i < list.count; i++) {
+		struct err failed = ERR_INIT;
+		log_line(LOG_LEVEL_NOTICE, "%s, serial %llu: pinned but not installed: removing it", list.item[i].name,
+			 (unsigned long long)list.item[i].serial);
+		if (kernel_remove_pins(&b->host, list.item[i].name, list.item[i].serial, &failed))
+			log_err(LOG_LEVEL_ERROR, &failed);
+	}
+	free(list.item);
+}
+
+int bundles_start(struct bundles *b, struct err *e)
+{
+	char boot_id[BOOT_ID_BYTES];
+	struct err sweep = ERR_INIT;
+
+	if (state_boot_id(boot_id, e))
+		return -1;
+	if (state_sweep(b->state, &sweep))
+		log_err(LOG_LEVEL_WARNING, &sweep);
+	drop_unknown_pins(b);
+	for (size_t i = 0; i < b->state->count; i++)
+		if (b->state->bundles[i].installed && start_one(b, &b->state->bundles[i], e))
+			return -1;
+	if (strcmp(boot_id, b->state->boot_id) == 0)
+		return 0;
+	memcpy(b->state->boot_id, boot_id, sizeof(boot_id));
+	return state_save(b->state, e);
+}
+
+/* ---- remove ---- */
+
+static void take_out(struct bundles *b, const struct bundle *bundle)
+{
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->bundle[i] == bundle) {
+			b->bundle[i] = b->bundle[--b->count];
+			return;
+		}
+	}
+}
+
+/* state.json without the bundle; on failure as before. */
+static int forget(struct bundles *b, struct state_bundle *stored, struct err *e)
+{
+	struct state_bundle before = *stored;
+
+	stored->installed = false;
+	stored->params = NULL;
+	stored->param_count = 0;
+	if (state_save(b->state, e)) {
+		*stored = before;
+		return -1;
+	}
+	state_bundle_clear(&before);
+	return 0;
+}
+
+int bundles_remove(struct bundles *b, const struct bundles_request *request, const char *name, uint64_t *out_serial,
+		   struct err *e)
+{
+	struct state_bundle *stored = state_find(b->state, name);
+	struct bundle *bundle = bundles_find(b, name);
+	int rc = 0;
+
+	if (!stored || !stored->installed || !bundle)
+		return err_set(e, ERR_BUNDLE_UNKNOWN, "no bundle %s is installed", name);
+	if (bundles_audit(b, request, "remove", "done", stored, NULL, NULL, e))
+		return -1;
+	if (forget(b, stored, e)) {
+		bundles_audit_failure(b, request, "remove", stored, e);
+		return -1;
+	}
+	*out_serial = stored->serial;
+	take_out(b, bundle);
+	if (bundle->kernel && kernel_remove(&bundle->kernel, e))
+		rc = err_wrap(e, "%s is removed, but not all of it left the kernel", name);
+	/* After the programs, so that the worker finds the last events in the rings. */
+	bundle_leave(b, bundle);
+	bundle_free(&bundle);
+	if (state_unstore(b->state, name, stored->serial, rc ? NULL : e))
+		rc = -1;
+	bundle_notice(b, name, stored->serial, "removed", ERR_NONE);
+	return rc;
+}
+
+/* ---- set ---- */
+
+static int save_param(struct bundles *b, struct state_bundle *stored, const char *param, const char *text,
+		      struct err *e)
+{
+	const char *before = state_param_get(stored, param);
+	OWN_FREE char *copy = before ? strdup(before) : NULL;
+	struct err undo = ERR_INIT;
+
+	if (before && !copy)
+		return err_errno(e, ERR_NOMEM, "parameter %s", param);
+	if (state_param_set(stored, param, text, e) == 0 && state_save(b->state, e) == 0)
+		return 0;
+	if (state_param_set(stored, param, copy, &undo))
+		log_err(LOG_LEVEL_ERROR, &undo);
+	return -1;
+}
+
+static int change_param(struct bundles *b, const struct bundles_request *request, struct state_bundle *stored,
+			struct bundle *bundle, const struct manifest_param *param, const uint8_t *bytes,
+			const char *value, const char *previous, struct err *e)
+{
+	OWN_FREE char *detail = NULL;
+	struct err undo = ERR_INIT;
+
+	if (asprintf(&detail, "%s=%s, was %s", param->name, value, previous) < 0) {
+		detail = NULL;
+		return err_errno(e, ERR_NOMEM, "parameter %s", param->name);
+	}
+	if (bundles_audit(b, request, "set", "done", stored, detail, NULL, e) ||
+	    save_param(b, stored, param->name, value, e))
+		return -1;
+	if (param_apply(bundle->kernel, param, bytes, e)) {
+		bundles_audit_failure(b, request, "set", stored, e);
+		if (save_param(b, stored, param->name, previous, &undo))
+			log_err(LOG_LEVEL_ERROR, &undo);
+		return -1;
+	}
+	return 0;
+}
+
+int bundles_set(struct bundles *b, const struct bundles_request *request, const char *name, const char *param,
+		const char *text, char *value, char *previous, size_t text_size, struct err *e)
+{
+	struct state_bundle *stored = state_find(b->state, name);
+	struct bundle *bundle = bundles_find(b, name);
+
+	if (!stored || !bundle)
+		return err_set(e, ERR_BUNDLE_UNKNOWN, "no bundle %s is installed", name);
+	if (!bundle->kernel)
+		return err_set(e, ERR_BUNDLE_UNKNOWN, "%s does not run: %s", name, bundle->reason);
+	const struct manifest *m = verified_manifest(bundle->verified);
+	const struct manifest_param *p = manifest_param_find(m, param);
+	if (!p)
+		return err_set(e, ERR_PARAMETER_UNKNOWN, "%s has no parameter %s", name, param);
+	OWN_FREE uint8_t *bytes = calloc(2, param_bytes(p) + 1);
+	if (!bytes)
+		return err_errno(e, ERR_NOMEM, "parameter %s", param);
+	uint8_t *old = bytes + param_bytes(p) + 1;
+	if (param_parse(m, p, text, bytes, e))
+		return err_wrap(e, "%s", param);
+	if (param_read(bundle->kernel, p, old, e))
+		return err_wrap(e, "%s", param);
+	param_format(m, p, bytes, value, text_size);
+	param_format(m, p, old, previous, text_size);
+	return change_param(b, request, stored, bundle, p, bytes, value, previous, e);
+}

@@ -1,0 +1,257 @@
+#include <fcntl.h>
+#include <string.h>
+
+#include "loader/monitor/control.h"
+#include "loader/monitor/show.h"
+#include "loader/monitor/trust.h"
+
+enum { PARAM_TEXT_BYTES = 4096, AUDIT_DEFAULT = 100 };
+
+typedef int request_fn(struct control_call *call, json_t **out, struct err *e);
+
+/* ---- bundles ---- */
+
+static int request_install(struct control_call *call, json_t **out, struct err *e)
+{
+	struct bundles_result result;
+
+	if (bundles_install(call->control->bundles, &call->as, call->fd, &result, e))
+		return -1;
+	*out = show_result(&result);
+	bundles_result_free(&result);
+	return 0;
+}
+
+static int request_verify(struct control_call *call, json_t **out, struct err *e)
+{
+	struct bundles_result result;
+
+	if (bundles_verify(call->control->bundles, &call->as, call->fd, &result, e))
+		return -1;
+	*out = show_result(&result);
+	bundles_result_free(&result);
+	return 0;
+}
+
+static int request_remove(struct control_call *call, json_t **out, struct err *e)
+{
+	uint64_t serial;
+
+	if (bundles_remove(call->control->bundles, &call->as, call->request->name, &serial, e))
+		return -1;
+	*out = json_pack("{s:o,s:I}", "name", show_text(call->request->name), "serial", (json_int_t)serial);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct bundle *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+/* The named bundle, or all of them by name. */
+static int chosen(const struct control_call *call, struct bundle **list, size_t *count, struct err *e)
+{
+	const struct bundles *b = call->control->bundles;
+
+	if (call->request->name[0]) {
+		list[0] = bundles_find(b, call->request->name);
+		*count = 1;
+		return list[0] ? 0 : err_set(e, ERR_BUNDLE_UNKNOWN, "no bundle %s is installed", call->request->name);
+	}
+	memcpy((void *)list, (const void *)b->bundle, b->count * sizeof(*list));
+	*count = b->count;
+	qsort((void *)list, *count, sizeof(*list), by_name);
+	return 0;
+}
+
+static int request_list(struct control_call *call, json_t **out, struct err *e)
+{
+	struct bundle *list[BUNDLES_MAX];
+	json_t *bundles;
+	size_t count;
+
+	if (chosen(call, list, &count, e))
+		return -1;
+	bundles = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(bundles, show_listed(call->control->bundles, list[i]));
+	*out = json_pack("{s:o}", "bundles", bundles);
+	return 0;
+}
+
+static json_t *show_daemon(const struct control *c)
+{
+	const struct worker *w = c->bundles->worker;
+	const struct worker_stats *s = w->stats;
+
+	return json_pack("{s:s,s:i,s:I,s:i,s:i,s:I,s:I,s:I,s:I,s:I}", "version", OBS_VERSION, "pid", getpid(), "uptime_s",
+			 (json_int_t)((loop_now_ms() - c->started_ms) / 1000), "worker_pid", w->pid, "worker_restarts",
+			 (int)w->restarts, "subscribers", (json_int_t)(w->pid ? s->subscribers : 0),
+			 "subscribers_total", (json_int_t)s->subscribers_total, "subscribers_refused",
+			 (json_int_t)s->subscribers_refused, "sent_events", (json_int_t)s->sent_events, "sent_bytes",
+			 (json_int_t)s->sent_bytes);
+}
+
+static void warn_bundle(const struct bundle *bundle, json_t *warnings)
+{
+	char text[STATE_NAME_BYTES + BUNDLE_REASON_BYTES + 64];
+
+	if (bundle->condition == BUNDLE_RUNNING)
+		return;
+	if (bundle->condition == BUNDLE_PARTIAL)
+		snprintf(text, sizeof(text), "%s runs without some of its programs: see their reasons", bundle->name);
+	else
+		snprintf(text, sizeof(text), "%s does not run: %s", bundle->name, bundle->reason);
+	json_array_append_new(warnings, show_text(text));
+}
+
+static int request_status(struct control_call *call, json_t **out, struct err *e)
+{
+	struct bundle *list[BUNDLES_MAX];
+	json_t *bundles, *warnings;
+	size_t count;
+
+	if (chosen(call, list, &count, e))
+		return -1;
+	bundles = json_array();
+	warnings = json_array();
+	if (!call->control->bundles->worker->pid)
+		json_array_append_new(warnings, show_text("no worker runs at this moment: nobody reads events"));
+	for (size_t i = 0; i < count; i++) {
+		warn_bundle(list[i], warnings);
+		json_array_append_new(bundles, show_bundle(call->control->bundles, list[i], warnings));
+	}
+	*out = json_pack("{s:o,s:o,s:o}", "daemon", show_daemon(call->control), "bundles", bundles, "warnings", warnings);
+	return 0;
+}
+
+/* ---- parameters ---- */
+
+static int request_set(struct control_call *call, json_t **out, struct err *e)
+{
+	char value[PARAM_TEXT_BYTES], previous[PARAM_TEXT_BYTES], param[MANIFEST_IDENT_MAX + 1];
+	const char *equals = strchr(call->request->arg, '=');
+
+	if (!equals || equals == call->request->arg || (size_t)(equals - call->request->arg) >= sizeof(param))
+		return err_set(e, ERR_USAGE, "\"%s\": PARAM=VALUE is due", call->request->arg);
+	snprintf(param, sizeof(param), "%.*s", (int)(equals - call->request->arg), call->request->arg);
+	if (bundles_set(call->control->bundles, &call->as, call->request->name, param, equals + 1, value, previous,
+			sizeof(value), e))
+		return -1;
+	*out = json_pack("{s:o,s:o,s:o,s:o}", "name", show_text(call->request->name), "parameter", show_text(param),
+			 "value", show_text(value), "previous", show_text(previous));
+	return 0;
+}
+
+static int request_params(struct control_call *call, json_t **out, struct err *e)
+{
+	struct bundle *list[BUNDLES_MAX];
+	json_t *bundles;
+	size_t count;
+
+	if (chosen(call, list, &count, e))
+		return -1;
+	bundles = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(bundles, show_params(list[i]));
+	*out = json_pack("{s:o}", "bundles", bundles);
+	return 0;
+}
+
+/* ---- trust ---- */
+
+static int request_trust_add(struct control_call *call, json_t **out, struct err *e)
+{
+	char names[TRUST_NAMES_BYTES];
+	struct cert_info info;
+
+	if (trust_store_add(call->control->bundles, &call->as, call->fd, call->request->arg, &info, names, e))
+		return -1;
+	*out = show_certificate(&info, names);
+	return 0;
+}
+
+static int request_trust_remove(struct control_call *call, json_t **out, struct err *e)
+{
+	struct cert_info info;
+
+	if (trust_store_remove(call->control->bundles, &call->as, call->request->arg, &info, e))
+		return -1;
+	*out = show_certificate(&info, "");
+	return 0;
+}
+
+static int request_trust_list(struct control_call *call, json_t **out, struct err *e)
+{
+	OWN(trust) struct trust *trust = NULL;
+	OWN(policy) struct policy *policy = NULL;
+	json_t *list;
+
+	if (admit_trust(call->control->bundles->admit.config_dir, &trust, &policy, e))
+		return -1;
+	list = json_array();
+	for (size_t i = 0; i < trust_count(trust); i++) {
+		char names[TRUST_NAMES_BYTES];
+		struct cert_info info;
+		cert_info(trust_at(trust, i), &info);
+		policy_names_of(policy, &info.signer, names, sizeof(names));
+		json_array_append_new(list, show_certificate(&info, names));
+	}
+	*out = json_pack("{s:o}", "signers", list);
+	return 0;
+}
+
+/* ---- audit ---- */
+
+static int request_audit(struct control_call *call, char **out, struct err *e)
+{
+	const char *text = call->request->arg;
+	size_t most = AUDIT_DEFAULT;
+
+	if (text[0]) {
+		if (strspn(text, "0123456789") != strlen(text) || strlen(text) > 9)
+			return err_set(e, ERR_USAGE, "\"%s\": how many entries?", text);
+		most = strtoul(text, NULL, 10);
+	}
+	return audit_read(call->control->bundles->audit, most, out, e);
+}
+
+/* ---- all ---- */
+
+static const struct {
+	request_fn *fn;
+	const char *file; /* what its descriptor is, NULL: takes none */
+} requests[CONTROL_OP_COUNT] = {
+	[CONTROL_INSTALL] = {request_install, "bundle"},
+	[CONTROL_VERIFY] = {request_verify, "bundle"},
+	[CONTROL_REMOVE] = {request_remove, NULL},
+	[CONTROL_LIST] = {request_list, NULL},
+	[CONTROL_STATUS] = {request_status, NULL},
+	[CONTROL_TRUST_ADD] = {request_trust_add, "certificate"},
+	[CONTROL_TRUST_LIST] = {request_trust_list, NULL},
+	[CONTROL_TRUST_REMOVE] = {request_trust_remove, NULL},
+	[CONTROL_SET] = {request_set, NULL},
+	[CONTROL_PARAMS] = {request_params, NULL},
+};
+
+int control_answer(struct control_call *call, char **out_json, struct err *e)
+{
+	uint32_t op = call->request->op;
+	OWN_JSON json_t *json = NULL;
+
+	if (op == CONTROL_AUDIT)
+		return request_audit(call, out_json, e);
+	if (requests[op].file) {
+		int flags = call->fd < 0 ? -1 : fcntl(call->fd, F_GETFL);
+		if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
+			return err_set(e, ERR_DAEMON_PROTOCOL, "the request comes without its %s", requests[op].file);
+	}
+	if (requests[op].fn(call, &json, e))
+		return -1;
+	*out_json = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	if (!*out_json)
+		return err_set(e, ERR_NOMEM, "the answer");
+	return 0;
+}

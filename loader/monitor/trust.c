@@ -1,0 +1,209 @@
+#include "loader/monitor/trust.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "bundles/base/file.h"
+
+enum { PEM_MAX_BYTES = 64 << 10, PREFIX_LEAST = 8, FILE_NAME_BYTES = 96 };
+
+static int open_config(const struct bundles *b, int *out_fd, struct err *e)
+{
+	int fd = open(b->admit.config_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_errno(e, ERR_IO, "%s", b->admit.config_dir);
+	*out_fd = fd;
+	return 0;
+}
+
+static void file_of(const struct digest *signer, char name[static FILE_NAME_BYTES])
+{
+	char hex[DIGEST_HEX_BYTES];
+
+	digest_hex(signer, hex);
+	snprintf(name, FILE_NAME_BYTES, "trust.d/%s.pem", hex);
+}
+
+/* struct state_bundle is what audit entries are about; here it carries the signer. */
+static struct state_bundle about_signer(const struct digest *signer)
+{
+	struct state_bundle about;
+
+	memset(&about, 0, sizeof(about));
+	about.signers[0] = *signer;
+	about.signer_count = 1;
+	return about;
+}
+
+static int read_cert(int fd, struct cert **out, struct err *e)
+{
+	OWN_FREE uint8_t *pem = NULL;
+	struct stat st;
+	size_t size;
+
+	if (fstat(fd, &st))
+		return err_errno(e, ERR_IO, "the certificate's file");
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_REQUEST_INVALID, "the certificate is not a regular file");
+	if (lseek(fd, 0, SEEK_SET) || file_read_fd(fd, PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e))
+		return err_wrap(e, "the certificate");
+	return cert_from_pem(pem, size, out, e);
+}
+
+static int write_policy(int config_fd, const struct policy *policy, struct err *e)
+{
+	OWN_FREE char *json = NULL;
+	size_t size;
+
+	if (policy_format(policy, &json, &size, e))
+		return -1;
+	return file_replace_at(config_fd, "policy.json", json, size, 0644, e);
+}
+
+static int check_pattern(const char *pattern, struct err *e)
+{
+	size_t valid = strspn(pattern, "abcdefghijklmnopqrstuvwxyz0123456789._-/*");
+
+	if (pattern[valid])
+		return err_set(e, ERR_USAGE, "names \"%s\": letters a-z, digits, and . _ - / *", pattern);
+	return 0;
+}
+
+static bool trust_stores(const struct trust *trust, const struct cert_info *info)
+{
+	for (size_t i = 0; i < trust_count(trust); i++) {
+		struct cert_info one;
+		cert_info(trust_at(trust, i), &one);
+		if (digest_equal(&one.digest, &info->digest))
+			return true;
+	}
+	return false;
+}
+
+/* Certificate first: a grant for a signer whose certificate is missing would admit nothing, and the other way round
+ * neither. */
+static int write_both(const struct cert *cert, const struct cert_info *info, const struct policy *policy, int config_fd,
+		      struct err *e)
+{
+	char name[FILE_NAME_BYTES];
+	OWN_FREE char *pem = NULL;
+	size_t size;
+
+	file_of(&info->signer, name);
+	if (cert_to_pem(cert, &pem, &size, e))
+		return -1;
+	if (mkdirat(config_fd, "trust.d", 0755) && errno != EEXIST)
+		return err_errno(e, ERR_IO, "trust.d");
+	if (file_replace_at(config_fd, name, pem, size, 0644, e) || write_policy(config_fd, policy, e))
+		return -1;
+	return 0;
+}
+
+int trust_store_add(struct bundles *b, const struct bundles_request *request, int pem_fd, const char *pattern,
+		    struct cert_info *out, char names[static TRUST_NAMES_BYTES], struct err *e)
+{
+	OWN(cert) struct cert *cert = NULL;
+	OWN(trust) struct trust *trust = NULL;
+	OWN(policy) struct policy *policy = NULL;
+	OWN_FD int config_fd = -1;
+	struct cert_info info;
+	char before[TRUST_NAMES_BYTES];
+
+	if (!pattern[0])
+		pattern = "*";
+	if (check_pattern(pattern, e) || read_cert(pem_fd, &cert, e) || open_config(b, &config_fd, e) ||
+	    admit_trust(b->admit.config_dir, &trust, &policy, e))
+		return -1;
+	cert_info(cert, &info);
+	if (!info.code_signing && !info.ca)
+		return err_set(e, ERR_CERTIFICATE_USAGE, "%s: neither for code signing nor an authority", info.subject);
+	policy_names_of(policy, &info.signer, before, sizeof(before));
+	if (policy_grant(policy, pattern, &info.signer, e))
+		return -1;
+	policy_names_of(policy, &info.signer, names, TRUST_NAMES_BYTES);
+	if (trust_stores(trust, &info) && strcmp(before, names) == 0)
+		return err_set(e, ERR_TRUST_EXISTS, "%s is trusted for %s already", info.subject, pattern);
+	const struct state_bundle about = about_signer(&info.signer);
+	if (bundles_audit(b, request, "trust_add", "done", &about, pattern, NULL, e))
+		return -1;
+	if (write_both(cert, &info, policy, config_fd, e)) {
+		bundles_audit_failure(b, request, "trust_add", &about, e);
+		return -1;
+	}
+	*out = info;
+	return 0;
+}
+
+static int find_signer(const struct trust *trust, const char *prefix, struct cert_info *out, struct err *e)
+{
+	size_t len = strlen(prefix), found = 0;
+	struct digest signer = {{0}};
+
+	if (len < PREFIX_LEAST || len > DIGEST_HEX_BYTES - 1 || strspn(prefix, "0123456789abcdef") != len)
+		return err_set(e, ERR_USAGE, "signer \"%s\": at least %d of its 64 lower-case hex digits", prefix,
+			       PREFIX_LEAST);
+	for (size_t i = 0; i < trust_count(trust); i++) {
+		struct cert_info info;
+		char hex[DIGEST_HEX_BYTES];
+		cert_info(trust_at(trust, i), &info);
+		digest_hex(&info.signer, hex);
+		if (strncmp(hex, prefix, len) != 0 || (found && digest_equal(&info.signer, &signer)))
+			continue;
+		signer = info.signer;
+		*out = info;
+		found++;
+	}
+	if (found == 0)
+		return err_set(e, ERR_TRUST_UNKNOWN, "no trusted signer %s", prefix);
+	if (found > 1)
+		return err_set(e, ERR_TRUST_UNKNOWN, "%s stands for %zu signers: give more digits", prefix, found);
+	return 0;
+}
+
+/* A file that an administrator named otherwise is not ours to delete, but it must not be overlooked. */
+static int drop_certificates(int config_fd, const struct digest *signer, struct err *e)
+{
+	OWN(trust) struct trust *left = NULL;
+	char name[FILE_NAME_BYTES];
+
+	file_of(signer, name);
+	if (unlinkat(config_fd, name, 0) && errno != ENOENT)
+		return err_errno(e, ERR_IO, "%s", name);
+	if (trust_load(config_fd, "trust.d", &left, e))
+		return -1;
+	for (size_t i = 0; i < trust_count(left); i++) {
+		struct cert_info info;
+		cert_info(trust_at(left, i), &info);
+		if (digest_equal(&info.signer, signer))
+			return err_set(e, ERR_IO, "trust.d holds this signer in a file of another name: remove that file");
+	}
+	OWN_FD int folder = openat(config_fd, "trust.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (folder >= 0 && fsync(folder))
+		return err_errno(e, ERR_IO, "fsync of trust.d");
+	return 0;
+}
+
+int trust_store_remove(struct bundles *b, const struct bundles_request *request, const char *signer,
+		       struct cert_info *out, struct err *e)
+{
+	OWN(trust) struct trust *trust = NULL;
+	OWN(policy) struct policy *policy = NULL;
+	OWN_FD int config_fd = -1;
+	struct cert_info info;
+
+	memset(&info, 0, sizeof(info));
+	if (open_config(b, &config_fd, e) || admit_trust(b->admit.config_dir, &trust, &policy, e) ||
+	    find_signer(trust, signer, &info, e) || policy_ungrant(policy, &info.signer, e))
+		return -1;
+	const struct state_bundle about = about_signer(&info.signer);
+	if (bundles_audit(b, request, "trust_remove", "done", &about, info.subject, NULL, e))
+		return -1;
+	if (write_policy(config_fd, policy, e) || drop_certificates(config_fd, &info.signer, e)) {
+		bundles_audit_failure(b, request, "trust_remove", &about, e);
+		return -1;
+	}
+	*out = info;
+	return 0;
+}

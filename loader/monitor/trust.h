@@ -1,0 +1,18 @@
+/* `obsload trust`: certificates and grants in the configuration folder. */
+#ifndef OBS_MONITOR_TRUST_H
+#define OBS_MONITOR_TRUST_H
+
+#include "loader/monitor/bundles.h"
+
+enum { TRUST_NAMES_BYTES = 1024 };
+
+/* Stores the certificate as <config>/trust.d/<signer>.pem and grants its signer the pattern ("": "*"). A signer that is
+ * stored already gets the pattern added; if it has it too, ERR_TRUST_EXISTS. */
+MUST_CHECK int trust_store_add(struct bundles *b, const struct bundles_request *request, int pem_fd,
+			       const char *pattern, struct cert_info *out, char names[static TRUST_NAMES_BYTES],
+			       struct err *e);
+/* signer: 64 hex, or a prefix of at least 8 that only one has. Removes certificate and grants. ERR_TRUST_UNKNOWN. */
+MUST_CHECK int trust_store_remove(struct bundles *b, const struct bundles_request *request, const char *signer,
+				  struct cert_info *out, struct err *e);
+
+#endif
