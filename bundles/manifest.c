@@ -32,6 +32,35 @@ static int check_depth(const uint8_t *json, size_t size, struct err *e)
 	return 0;
 }
 
+/* jansson's lexer ignores that its buffer could not grow and goes on with a shorter text, which would not be what was
+ * signed. So its allocations are watched while it parses. */
+static _Thread_local struct {
+	json_malloc_t allocate;
+	bool failed;
+} watched;
+
+static void *watched_malloc(size_t size)
+{
+	void *p = watched.allocate(size);
+
+	watched.failed |= !p;
+	return p;
+}
+
+static json_t *load_watched(const uint8_t *json, size_t size, json_error_t *error)
+{
+	json_malloc_t allocate;
+	json_free_t release;
+
+	json_get_alloc_funcs(&allocate, &release);
+	watched.allocate = allocate;
+	watched.failed = false;
+	json_set_alloc_funcs(watched_malloc, release);
+	json_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, error);
+	json_set_alloc_funcs(allocate, release);
+	return root;
+}
+
 static int load(const uint8_t *json, size_t size, json_t **out, struct err *e)
 {
 	json_error_t error;
@@ -41,11 +70,13 @@ static int load(const uint8_t *json, size_t size, json_t **out, struct err *e)
 			       BUNDLE_MANIFEST_MAX_BYTES);
 	if (check_depth(json, size, e))
 		return -1;
-	json_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, &error);
+	json_auto_t *root = load_watched(json, size, &error);
+	if (watched.failed)
+		return err_set(e, ERR_NOMEM, "manifest: no memory for %zu bytes of JSON", size);
 	if (!root)
-		return err_set(e, json_error_code(&error) == json_error_out_of_memory ? ERR_NOMEM : ERR_MANIFEST_SYNTAX,
-			       "manifest: line %d, column %d: %s", error.line, error.column, error.text);
-	*out = root;
+		return err_set(e, ERR_MANIFEST_SYNTAX, "manifest: line %d, column %d: %s", error.line, error.column,
+			       error.text);
+	*out = TAKE_PTR(root);
 	return 0;
 }
 
