@@ -234,6 +234,20 @@ int cert_chain_from_pem(const uint8_t *pem, size_t size, struct cert **out, stru
 	return rc;
 }
 
+int cert_from_x509(X509 *x509, struct cert **out, struct err *e)
+{
+	OWN(cert) struct cert *cert = calloc(1, sizeof(*cert));
+
+	if (!cert)
+		return err_errno(e, ERR_NOMEM, "certificate");
+	X509_up_ref(x509);
+	cert->x509 = x509;
+	if (x509_info(x509, &cert->info, e))
+		return -1;
+	*out = TAKE_PTR(cert);
+	return 0;
+}
+
 int cert_from_pem(const uint8_t *pem, size_t size, struct cert **out, struct err *e)
 {
 	OWN(cert) struct cert *cert = NULL;

@@ -289,6 +289,17 @@ int cms_peek(const uint8_t *der, size_t der_size, struct cert_info *out, struct 
 	return x509_info(leaf, out, e);
 }
 
+int cms_peek_cert(const uint8_t *der, size_t der_size, struct cert **out, struct err *e)
+{
+	OWN(cms) CMS_ContentInfo *cms = NULL;
+	CMS_SignerInfo *signer;
+	X509 *leaf;
+
+	if (open_signature(der, der_size, &cms, &signer, &leaf, e))
+		return -1;
+	return cert_from_x509(leaf, out, e);
+}
+
 static int encode(CMS_ContentInfo *cms, uint8_t **out, size_t *out_size, struct err *e)
 {
 	OWN_FREE uint8_t *der = NULL;

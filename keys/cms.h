@@ -37,6 +37,9 @@ MUST_CHECK int cms_verify_installed(const uint8_t *der, size_t der_size, const v
 /* The leaf certificate that a signature carries, unverified, for showing (obspkg inspect). */
 MUST_CHECK int cms_peek(const uint8_t *der, size_t der_size, struct cert_info *out, struct err *e);
 
+/* The same certificate itself, also unverified: for attaching a signature that was made elsewhere. */
+MUST_CHECK int cms_peek_cert(const uint8_t *der, size_t der_size, struct cert **out, struct err *e);
+
 /* A private key: PEM file, or pkcs11: URI (RFC 7512) through OpenSSL's pkcs11 engine. */
 struct signing_key;
 

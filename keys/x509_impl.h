@@ -10,6 +10,9 @@
 /* Sets code and origin, and takes OpenSSL's error queue into the log. Returns -1. */
 int x509_error(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Takes a reference of its own. */
+MUST_CHECK int cert_from_x509(X509 *x509, struct cert **out, struct err *e);
+
 /* Borrowed from the certificate. */
 X509 *cert_x509(const struct cert *cert);
 STACK_OF(X509) * cert_issuers(const struct cert *cert); /* NULL: none */
