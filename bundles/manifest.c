@@ -4,6 +4,38 @@
 
 #include "bundles/manifest_shape.h"
 
+/* ---- memory ---- */
+
+/* jansson ignores in some places that it got no memory: its lexer then goes on with a shorter text, which would not be
+ * what was signed. So its allocations are watched while it reads and writes. Its functions are global: one thread. */
+static struct {
+	json_malloc_t allocate;
+	json_free_t release;
+	bool failed;
+} watched;
+
+static void *watched_malloc(size_t size)
+{
+	void *p = watched.allocate(size);
+
+	watched.failed |= !p;
+	return p;
+}
+
+static void watch_start(void)
+{
+	json_get_alloc_funcs(&watched.allocate, &watched.release);
+	watched.failed = false;
+	json_set_alloc_funcs(watched_malloc, watched.release);
+}
+
+/* Whether all went well. */
+static bool watch_end(void)
+{
+	json_set_alloc_funcs(watched.allocate, watched.release);
+	return !watched.failed;
+}
+
 /* ---- parsing ---- */
 
 /* Counts nesting outside of strings, so that depth is bounded before a recursive parser runs. */
@@ -32,35 +64,6 @@ static int check_depth(const uint8_t *json, size_t size, struct err *e)
 	return 0;
 }
 
-/* jansson's lexer ignores that its buffer could not grow and goes on with a shorter text, which would not be what was
- * signed. So its allocations are watched while it parses. */
-static _Thread_local struct {
-	json_malloc_t allocate;
-	bool failed;
-} watched;
-
-static void *watched_malloc(size_t size)
-{
-	void *p = watched.allocate(size);
-
-	watched.failed |= !p;
-	return p;
-}
-
-static json_t *load_watched(const uint8_t *json, size_t size, json_error_t *error)
-{
-	json_malloc_t allocate;
-	json_free_t release;
-
-	json_get_alloc_funcs(&allocate, &release);
-	watched.allocate = allocate;
-	watched.failed = false;
-	json_set_alloc_funcs(watched_malloc, release);
-	json_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, error);
-	json_set_alloc_funcs(allocate, release);
-	return root;
-}
-
 static int load(const uint8_t *json, size_t size, json_t **out, struct err *e)
 {
 	json_error_t error;
@@ -70,8 +73,9 @@ static int load(const uint8_t *json, size_t size, json_t **out, struct err *e)
 			       BUNDLE_MANIFEST_MAX_BYTES);
 	if (check_depth(json, size, e))
 		return -1;
-	json_auto_t *root = load_watched(json, size, &error);
-	if (watched.failed)
+	watch_start();
+	json_auto_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, &error);
+	if (!watch_end())
 		return err_set(e, ERR_NOMEM, "manifest: no memory for %zu bytes of JSON", size);
 	if (!root)
 		return err_set(e, ERR_MANIFEST_SYNTAX, "manifest: line %d, column %d: %s", error.line, error.column,
@@ -115,17 +119,27 @@ int manifest_parse(const uint8_t *json, size_t size, struct manifest **out, stru
 
 /* ---- formatting ---- */
 
+static int format(const struct manifest *m, char **out, size_t *out_size, struct err *e)
+{
+	json_auto_t *body = NULL, *root = json_pack("{s:i}", "schema", MANIFEST_SCHEMA);
+
+	if (!root || manifest_shape_format(&manifest_shape, m, m, &body) || json_object_update(root, body))
+		return err_set(e, ERR_NOMEM, "manifest: no memory");
+	return manifest_print(root, out, out_size, e);
+}
+
 int manifest_format(const struct manifest *m, char **out, size_t *out_size, struct err *e)
 {
 	OWN_FREE char *text = NULL;
-	json_auto_t *body = NULL, *root = json_pack("{s:i}", "schema", MANIFEST_SCHEMA);
 	size_t size = 0;
 
 	if (manifest_check(m, e))
 		return -1;
-	if (!root || manifest_shape_format(&manifest_shape, m, m, &body) || json_object_update(root, body))
-		return err_set(e, ERR_NOMEM, "manifest: no memory");
-	if (manifest_print(root, &text, &size, e))
+	watch_start();
+	int status = format(m, &text, &size, e);
+	if (!watch_end())
+		return err_set(e, ERR_NOMEM, "manifest: no memory for its JSON");
+	if (status)
 		return -1;
 	if (size > BUNDLE_MANIFEST_MAX_BYTES)
 		return err_set(e, ERR_LIMIT, "manifest: %zu bytes, at most %d are allowed", size,
