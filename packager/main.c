@@ -10,6 +10,9 @@ static const struct {
 } commands[] = {
 	{"build", cmd_build, "compile a folder with a bundle.json into a bundle"},
 	{"inspect", cmd_inspect, "show what is in a bundle"},
+	{"keygen", cmd_keygen, "make a key and its certificate"},
+	{"sign", cmd_sign, "add a signature to a bundle"},
+	{"verify", cmd_verify, "check a bundle as far as that needs no host"},
 };
 
 static void help(FILE *f)
