@@ -18,8 +18,8 @@ struct stream_type {
 	struct table *table;
 	struct losses *losses;
 	bool exempt;
-	struct tap *taps; /* room for STREAM_MAX_SUBSCRIBERS */
-	size_t tap_count;
+	struct tap *taps;
+	size_t tap_count, tap_room;
 };
 
 struct stream {
@@ -30,7 +30,7 @@ struct stream {
 	struct history *history;
 	struct stream_type **types;
 	size_t type_count;
-	struct subscriber *subscribers[STREAM_MAX_SUBSCRIBERS];
+	struct subscriber **subscribers;
 	size_t subscriber_count;
 	size_t replaying;
 	char *line;
@@ -78,6 +78,7 @@ void stream_free(struct stream **stream)
 	for (size_t i = 0; i < s->type_count; i++)
 		type_free(s->types[i]);
 	free(s->types);
+	free(s->subscribers);
 	history_free(&s->history);
 	free(s->host);
 	free(s->host_json);
@@ -124,6 +125,13 @@ static int tap_add(struct stream_type *t, struct subscriber *subscriber, struct 
 		return 0;
 	if (!bundle && r->bundle_count)
 		tap.bundle = table_find(t->table, "bundle");
+	if (t->tap_count == t->tap_room) {
+		struct tap *grown = realloc(t->taps, (t->tap_room + 8) * sizeof(*grown));
+		if (!grown)
+			return err_errno(e, ERR_NOMEM, "taps");
+		t->taps = grown;
+		t->tap_room += 8;
+	}
 	if (!t->exempt && filter_compile(r, t->table, &tap.filter, &never, e))
 		return -1;
 	if (!never)
@@ -168,12 +176,8 @@ int stream_type_add(struct stream *s, struct table **table, struct losses *losse
 		return err_errno(e, ERR_NOMEM, "types");
 	s->types = grown;
 	t = calloc(1, sizeof(*t));
-	if (t)
-		t->taps = calloc(STREAM_MAX_SUBSCRIBERS, sizeof(*t->taps));
-	if (!t || !t->taps) {
-		free(t);
+	if (!t)
 		return err_errno(e, ERR_NOMEM, "type");
-	}
 	t->table = *table;
 	t->losses = losses;
 	t->exempt = exempt;
@@ -233,8 +237,11 @@ void stream_publish(struct stream *s, struct stream_type *t, const uint8_t *reco
 	uint64_t seq = ++s->stats->sequence;
 	size_t line = 0;
 
-	t->losses->stats->events++;
-	t->losses->stats->bytes += size;
+	/* obs.lost is no record of the bundle. */
+	if (!t->exempt) {
+		t->losses->stats->events++;
+		t->losses->stats->bytes += size;
+	}
 	history_add(s->history, t, seq, record, size);
 	for (const struct tap *tap = t->taps, *end = tap + t->tap_count; tap < end; tap++) {
 		struct subscriber *sub = tap->subscriber;
@@ -330,35 +337,42 @@ static bool replay_entry(struct stream *s, struct subscriber *sub, const struct 
 	return true;
 }
 
-static void replay_one(struct stream *s, struct subscriber *sub)
+/* True: there is more to do at once. */
+static bool replay_one(struct stream *s, struct subscriber *sub)
 {
 	for (int lines = 0; lines < REPLAY_LINES; lines++) {
 		if (sub->cursor == history_end(s->history)) {
 			sub->replaying = false;
 			s->replaying--;
-			return;
+			return false;
 		}
 		const struct history_entry *entry = history_at(s->history, sub->cursor);
 		if (!replay_entry(s, sub, entry))
-			return;
+			return false;
 		sub->cursor += entry->bytes;
 	}
+	return true;
 }
 
 bool stream_replay(struct stream *s)
 {
+	bool more = false;
+
 	for (size_t i = 0; s->replaying && i < s->subscriber_count; i++)
 		if (s->subscribers[i]->replaying)
-			replay_one(s, s->subscribers[i]);
-	return s->replaying != 0;
+			more |= replay_one(s, s->subscribers[i]);
+	return more;
 }
 
 /* ---- subscribers ---- */
 
 int stream_subscribe(struct stream *s, struct subscriber *sub, struct err *e)
 {
-	if (s->subscriber_count == STREAM_MAX_SUBSCRIBERS)
-		return err_set(e, ERR_REQUEST_BUSY, "%d subscribers are connected", STREAM_MAX_SUBSCRIBERS);
+	struct subscriber **grown = realloc(s->subscribers, (s->subscriber_count + 1) * sizeof(struct subscriber *));
+
+	if (!grown)
+		return err_errno(e, ERR_NOMEM, "subscribers");
+	s->subscribers = grown;
 	for (size_t i = 0; i < s->type_count; i++) {
 		if (tap_add(s->types[i], sub, e)) {
 			while (i-- > 0)

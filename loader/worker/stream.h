@@ -14,8 +14,6 @@
 #include "loader/worker/subscriber.h"
 #include "loader/worker/table.h"
 
-enum { STREAM_MAX_SUBSCRIBERS = 64 };
-
 struct stream;
 struct stream_type;
 
@@ -42,7 +40,7 @@ void stream_unsubscribe(struct stream *s, struct subscriber *subscriber);
 /* One record of at least table_min_size bytes. */
 void stream_publish(struct stream *s, struct stream_type *type, const uint8_t *record, uint32_t size);
 
-/* Goes on with replays, as far as queues have room. Returns whether some are not done yet. */
+/* Goes on with replays, as far as queues have room. Returns whether there is more to do at once. */
 bool stream_replay(struct stream *s);
 
 #endif

@@ -1,0 +1,43 @@
+/* One bundle as the worker sees it: its manifest, a type for each event, its outputs.
+ *
+ * An event whose table cannot be compiled costs the bundle only that event: the reason is logged once, and each of its
+ * records counts as a loss of the parser.
+ */
+#ifndef OBS_WORKER_BUNDLE_H
+#define OBS_WORKER_BUNDLE_H
+
+#include "bundles/manifest.h"
+#include "loader/ipc/worker.h"
+#include "loader/worker/stream.h"
+
+struct bundle;
+
+/* Takes the manifest over on success. stats: NULL where the bundle has no slot. */
+MUST_CHECK int bundle_new(struct stream *stream, uint32_t handle, struct manifest **manifest,
+			  struct worker_bundle_stats *stats, struct bundle **out, struct err *e);
+void bundle_free(struct bundle **b);
+
+uint32_t bundle_handle(const struct bundle *b);
+const char *bundle_name(const struct bundle *b);
+bool bundle_needs_kallsyms(const struct bundle *b);
+
+/* An output's descriptor: a ring of ring_bytes, or a sample's memfd with values of so many CPUs. Takes fd over on success.
+ * *ring_fd is the ring's, borrowed, to wait on; -1 for others. ERR_DAEMON_PROTOCOL if there is no such output, or it has
+ * one already. */
+MUST_CHECK int bundle_output(struct bundle *b, const struct worker_msg *msg, int fd, int *ring_fd, struct err *e);
+
+/* A fresh sample of an output. */
+MUST_CHECK int bundle_sample(struct bundle *b, uint32_t output, struct err *e);
+
+/* Reads every ring, about max_bytes of each. True: there is more. A ring whose contents make no sense is closed. */
+bool bundle_consume(struct bundle *b, uint64_t max_bytes);
+
+/* Publishes at most max_entries of each sample. done() is told of each output whose sample is at its end. True: there is
+ * more. */
+bool bundle_step_samples(struct bundle *b, unsigned max_entries,
+			 void (*done)(void *ctx, uint32_t handle, uint32_t output), void *ctx);
+
+/* Publishes obs.lost for losses that are due. */
+void bundle_tell_losses(struct bundle *b, uint64_t now_ns, bool flush);
+
+#endif
