@@ -38,7 +38,7 @@ enum err_code err_by_name(const char *name)
 	return ERR_NONE;
 }
 
-static void origin(struct err *e, enum err_code code, int errnum, const char *fmt, va_list ap)
+static void PRINTF_LIKE(4, 0) origin(struct err *e, enum err_code code, int errnum, const char *fmt, va_list ap)
 {
 	e->code = code;
 	e->errnum = errnum;
