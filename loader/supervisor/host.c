@@ -150,15 +150,17 @@ static int mounts(const struct run_options *o, struct host *host, struct err *e)
 	return 0;
 }
 
-/* Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; 256 objects are many descriptors. */
-static void raise_limits(void)
+/* Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; many bundles are many descriptors. Without CAP_SYS_RESOURCE the
+ * hard limit is as far as it goes. */
+static void raise_limit(int what, rlim_t wanted)
 {
-	const struct rlimit files = {MAX_FILES, MAX_FILES}, memory = {RLIM_INFINITY, RLIM_INFINITY};
+	struct rlimit limit = {wanted, wanted};
 
-	if (setrlimit(RLIMIT_NOFILE, &files))
-		log_line(LOG_LEVEL_WARNING, "limit of open files stays as it is: %s", strerror(errno));
-	if (setrlimit(RLIMIT_MEMLOCK, &memory))
-		log_line(LOG_LEVEL_WARNING, "limit of locked memory stays as it is: %s", strerror(errno));
+	if (setrlimit((__rlimit_resource_t)what, &limit) == 0 || getrlimit((__rlimit_resource_t)what, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit((__rlimit_resource_t)what, &limit))
+		log_line(LOG_LEVEL_WARNING, "a limit of this process stays as it is: %s", strerror(errno));
 }
 
 int host_prepare(const struct run_options *o, const struct run_ids *ids, struct host *out, struct err *e)
@@ -167,7 +169,8 @@ int host_prepare(const struct run_options *o, const struct run_ids *ids, struct 
 		return -1;
 	if (make_folder(o->state_dir, 0700, e) || make_folder(o->config_dir, 0755, e) || mounts(o, out, e))
 		return -1;
-	raise_limits();
+	raise_limit(RLIMIT_NOFILE, MAX_FILES);
+	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
 	if (listen_at(o->run_dir, "control.sock", SOCK_SEQPACKET, ids->control_gid, &out->control_fd, e) ||
 	    listen_at(o->run_dir, "events.sock", SOCK_STREAM, ids->events_gid, &out->events_fd, e))
 		return -1;
