@@ -46,8 +46,7 @@ cert=$E2E_TMP/signer/signer.pem
 lacks() { ! grep -qF -- "$1" "$2"; }
 shows() { grep -qE -- "$1" <<<"$2"; }
 # check_shows NAME PATTERN COMMAND...: it succeeds and its output has a line that matches.
-check_lacks() { ! grep -qF -- "$1" "$2"; }
-shows() {
+check_shows() {
 	local name=$1 pattern=$2 out
 	shift 2
 	if out=$("$@" 2>&1) && shows "$pattern" "$out"; then ok "$name"; else fail "$name" "no /$pattern/ in: $out"; fi
