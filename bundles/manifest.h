@@ -69,9 +69,9 @@ struct manifest_field {
 	enum field_format format;
 	int32_t enum_index; /* into manifest.enums, -1: none */
 	bool omit_zero;     /* all bytes zero: the field is left out */
-	int32_t
-	    length_field;   /* CHARS, BYTES, arrays: index in the same table of the UINT field that tells how many bytes
-			       * (or elements) are in use; -1: none */
+	/* CHARS, BYTES, arrays: index in the same table of the UINT field that tells how many bytes (or elements) are in
+	 * use; -1: none. */
+	int32_t length_field;
 	int64_t base, step; /* FORMAT_LINEAR */
 };
 

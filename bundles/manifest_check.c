@@ -68,14 +68,14 @@ static int check_head(const struct manifest *m, struct err *e)
 	if (!is_time(m->created))
 		return bad(e, "created: \"%s\" is no time like 2026-01-31T12:00:00Z", m->created);
 	if (m->kernel_major > 999 || m->kernel_minor > 999 || (m->kernel_major == 0 && m->kernel_minor != 0))
-		return bad(e, "requires.kernel: no kernel version");
+		return bad(e, "requirements.kernel: no kernel version");
 	if (m->kernel_config_count > MANIFEST_MAX_CONFIG)
-		return bad(e, "requires.config: more than %d", MANIFEST_MAX_CONFIG);
+		return bad(e, "requirements.config: more than %d", MANIFEST_MAX_CONFIG);
 	for (size_t i = 0; i < m->kernel_config_count; i++) {
 		const char *config = m->kernel_config[i];
 		if (!manifest_text_valid(config, 8, MANIFEST_IDENT_MAX) || strncmp(config, "CONFIG_", 7) != 0 ||
 		    !is_ident(config))
-			return bad(e, "requires.config[%zu]: no kernel option like CONFIG_BPF", i);
+			return bad(e, "requirements.config[%zu]: no kernel option like CONFIG_BPF", i);
 	}
 	return 0;
 }
@@ -94,7 +94,7 @@ static int check_program(const struct manifest_object *o, size_t i, const char *
 	if (!is_word(p->type))
 		return bad(e, "%s.programs[%zu].type: \"%s\" is no program type", at, i, p->type);
 	/* Any word: which kinds may run is for the policy to say, with its own code. */
-	if (!is_word(p->attach))
+	if (!is_ident(p->attach))
 		return bad(e, "%s.programs[%zu].attach: \"%s\" is no attach kind", at, i, p->attach);
 	if (*p->group && !is_ident(p->group))
 		return bad(e, "%s.programs[%zu].group: \"%s\" is no name", at, i, p->group);

@@ -183,7 +183,7 @@ static const struct item_hooks enumerators = {enumerators_parse, enumerators_for
 static const struct item_hooks field_enum = {field_enum_parse, field_enum_format, NULL};
 static const struct item_hooks param_enum = {param_enum_parse, param_enum_format, NULL};
 
-/* ---- "requires": {"kernel": "6.1", "btf": true, "config": [...]} ---- */
+/* ---- "requirements": {"kernel": "6.1", "btf": true, "config": [...]} ---- */
 
 static int kernel_parse(json_t *value, void *base, const struct place *at, const struct manifest *m, struct err *e)
 {
@@ -368,7 +368,7 @@ static const struct item manifest_items[] = {
     NEEDED_TEXT(manifest, licence, "licence", MANIFEST_IDENT_MAX),
     NEEDED_TEXT(manifest, created, "created", MANIFEST_IDENT_MAX),
     SHAPES(manifest, toolchain, toolchain_count, "toolchain", MANIFEST_MAX_TOOLS, &tool_shape),
-    HOOKS(manifest, kernel_major, "requires", &requirements),
+    HOOKS(manifest, kernel_major, "requirements", &requirements),
     SHAPES(manifest, objects, object_count, "objects", BUNDLE_MAX_OBJECTS, &object_shape),
     SHAPES(manifest, enums, enum_count, "enums", MANIFEST_MAX_ENUMS, &enum_shape),
     SHAPES(manifest, events, event_count, "events", MANIFEST_MAX_EVENTS, &event_shape),
