@@ -13,7 +13,7 @@
 #include "loader/ipc/unpacker.h"
 #include "loader/monitor/loop.h"
 
-enum { REVOKED_MAX_BYTES = 4 << 20 };
+enum { REVOKED_MAX_BYTES = 4 << 20, END_MS = 500 };
 
 /* ---- 1: the file ---- */
 
@@ -137,7 +137,10 @@ int admit_unpack(const struct admit_unpacker *unpacker, int sealed_fd, struct bu
 	/* Ours would keep the socket open after the child died. */
 	close(TAKE_FD(theirs));
 	int rc = converse(mine, loop_now_ms() + unpacker->timeout_ms, files, e);
-	unpacker->kill(unpacker->ctx, pid);
+	/* One that is done ends by itself; any other, and one that stays, is killed. */
+	struct pollfd gone = {.fd = pidfd, .events = POLLIN};
+	if (rc || poll(&gone, 1, END_MS) != 1)
+		unpacker->kill(unpacker->ctx, pid);
 	if (rc)
 		return -1;
 	*out = TAKE_PTR(files);
