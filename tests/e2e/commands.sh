@@ -135,18 +135,18 @@ check_shows "status shows the value" "sample_every=8" load status
 collect() {
 	local file=$1 reader status=0
 	shift
-	load events "$@" >"$file" 2>"$file.err" &
+	"$OBSLOAD" events --run-dir "$E2E_TMP/run" "$@" >"$file" 2>"$file.err" &
 	reader=$!
 	for _ in $(seq 100); do
 		/bin/true
 		kill -0 "$reader" 2>/dev/null || break
 		sleep 0.1
 	done
-	kill "$reader" 2>/dev/null || true
+	kill -KILL "$reader" 2>/dev/null || true
 	wait "$reader" || status=$?
 	return "$status"
 }
-named='process.executable.name = true'
+named='process.executable.name = "true"'
 check "events --json ends after --count" collect "$E2E_TMP/json" --json --count 3 'exec.*' --where "$named"
 check_eq "events --json passes lines through" "exec.start exec.start exec.start" \
 	"$(jq -r 'select(.process.executable.name == "true" and .bundle == "test/exec" and .exec.every == 8) | .event' \
@@ -155,7 +155,7 @@ check "events is readable" collect "$E2E_TMP/text" --count 1 --where "$named" --
 check "events shows time, name, process, fields" \
 	grep -qE '^[0-9:]{8}\.[0-9]{3}  exec\.start +true\[[0-9]+\] .*every=8' "$E2E_TMP/text"
 check "events in a pipe has no colour" lacks "$(printf '\033')" "$E2E_TMP/text"
-check_shows "events --last starts with what was" '"exec.start"' load events --json --last 2 --count 1 --where "$named"
+check_shows "events --last starts with what was" '"exec.start"' timeout 10 "$OBSLOAD" events --run-dir "$E2E_TMP/run" --json --last 2 --count 1 --where "$named"
 check "events --sample takes one of so many" collect "$E2E_TMP/sampled" --json --count 2 --sample 3 --where "$named"
 # No event can be of this bundle: the reader must still be there when it is told to end.
 quiet() { timeout --preserve-status -s INT 1 "$OBSLOAD" events --run-dir "$E2E_TMP/run" --bundle none/none; }

@@ -68,7 +68,7 @@ make_signer signer
 "$OBSPKG" sign --key "$E2E_TMP/signer/signer.key" --cert "$E2E_TMP/signer/signer.pem" "$E2E_TMP/hello.tar" >/dev/null
 check "trust under the unit's capabilities" load trust add "$E2E_TMP/signer/signer.pem" --names 'demo/*'
 check "install under the unit's capabilities" load install "$E2E_TMP/hello.tar"
-load events --json --count 1 'hello.*' --where 'process.executable.name = true' >"$E2E_TMP/line" &
+load events --json --count 1 'hello.*' --where 'process.executable.name = "true"' >"$E2E_TMP/line" &
 reader=$!
 for _ in $(seq 30); do
 	/bin/true
