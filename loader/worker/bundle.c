@@ -1,6 +1,7 @@
 #include "loader/worker/bundle.h"
 
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "loader/ipc/log.h"
 #include "loader/worker/ring.h"
@@ -22,6 +23,7 @@ struct output {
 
 struct bundle {
 	uint32_t handle;
+	int epoll_fd;
 	struct stream *stream;
 	struct manifest *manifest;
 	struct losses losses;
@@ -98,8 +100,8 @@ static int add_types(struct bundle *b, struct err *e)
 	return add_lost_type(b, e);
 }
 
-int bundle_new(struct stream *stream, uint32_t handle, struct manifest **manifest, struct worker_bundle_stats *stats,
-	       struct bundle **out, struct err *e)
+int bundle_new(struct stream *stream, int epoll_fd, uint32_t handle, struct manifest **manifest,
+	       struct worker_bundle_stats *stats, struct bundle **out, struct err *e)
 {
 	OWN(bundle) struct bundle *b = calloc(1, sizeof(*b));
 	const struct manifest *m = *manifest;
@@ -107,6 +109,7 @@ int bundle_new(struct stream *stream, uint32_t handle, struct manifest **manifes
 	if (!b)
 		return err_errno(e, ERR_NOMEM, "bundle");
 	b->handle = handle;
+	b->epoll_fd = epoll_fd;
 	b->stream = stream;
 	b->losses.stats = stats ? stats : &b->own_stats;
 	b->event_types = calloc(m->event_count + 1, sizeof(struct stream_type *));
@@ -128,8 +131,11 @@ static void output_close(struct output *o)
 {
 	ring_free(&o->ring);
 	sample_free(&o->sample);
-	if (o->fd >= 0)
+	/* Closing is not enough: the monitor holds the same open file, so epoll would keep it. */
+	if (o->fd >= 0) {
+		epoll_ctl(o->bundle->epoll_fd, EPOLL_CTL_DEL, o->fd, NULL);
 		close(o->fd);
+	}
 	o->fd = -1;
 }
 
@@ -245,15 +251,16 @@ static int open_sample(struct output *o, uint32_t cpus, int fd, struct err *e)
 	return add_type(o->bundle, out->event, parts, ARRAY_LEN(parts), &o->type, e);
 }
 
-int bundle_output(struct bundle *b, const struct worker_msg *msg, int fd, int *ring_fd, struct err *e)
+int bundle_output(struct bundle *b, const struct worker_msg *msg, int fd, struct err *e)
 {
+	struct epoll_event watch = {.events = EPOLLIN | EPOLLET};
+
 	if (msg->output >= b->manifest->output_count)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "%s has no output %u", b->manifest->name, msg->output);
 	struct output *o = &b->outputs[msg->output];
 	if (o->ring || o->sample)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "output %u of %s was given before", msg->output,
 			       b->manifest->name);
-	*ring_fd = -1;
 	if (o->output->kind != OUTPUT_RING) {
 		if (open_sample(o, msg->cpus, fd, e))
 			return -1;
@@ -262,7 +269,11 @@ int bundle_output(struct bundle *b, const struct worker_msg *msg, int fd, int *r
 	}
 	if (index_ids(o, e) || ring_open(fd, msg->ring_bytes, &o->ring, e))
 		return err_wrap(e, "ring %s of %s", o->output->map, b->manifest->name);
-	o->fd = *ring_fd = fd;
+	if (epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &watch)) {
+		ring_free(&o->ring);
+		return err_errno(e, ERR_IO, "wait for a ring of %s", b->manifest->name);
+	}
+	o->fd = fd;
 	return 0;
 }
 

@@ -12,8 +12,9 @@
 
 struct bundle;
 
-/* Takes the manifest over on success. stats: NULL where the bundle has no slot. */
-MUST_CHECK int bundle_new(struct stream *stream, uint32_t handle, struct manifest **manifest,
+/* Takes the manifest over on success. stats: NULL where the bundle has no slot. Its rings are added to epoll_fd, without
+ * data and edge-triggered: a wake-up only says that there is something to read. */
+MUST_CHECK int bundle_new(struct stream *stream, int epoll_fd, uint32_t handle, struct manifest **manifest,
 			  struct worker_bundle_stats *stats, struct bundle **out, struct err *e);
 void bundle_free(struct bundle **b);
 
@@ -22,9 +23,8 @@ const char *bundle_name(const struct bundle *b);
 bool bundle_needs_kallsyms(const struct bundle *b);
 
 /* An output's descriptor: a ring of ring_bytes, or a sample's memfd with values of so many CPUs. Takes fd over on success.
- * *ring_fd is the ring's, borrowed, to wait on; -1 for others. ERR_DAEMON_PROTOCOL if there is no such output, or it has
- * one already. */
-MUST_CHECK int bundle_output(struct bundle *b, const struct worker_msg *msg, int fd, int *ring_fd, struct err *e);
+ * ERR_DAEMON_PROTOCOL if there is no such output, or it has one already. */
+MUST_CHECK int bundle_output(struct bundle *b, const struct worker_msg *msg, int fd, struct err *e);
 
 /* A fresh sample of an output. */
 MUST_CHECK int bundle_sample(struct bundle *b, uint32_t output, struct err *e);

@@ -1,7 +1,6 @@
 #include "loader/worker/channel.h"
 
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -81,7 +80,8 @@ static int take_bundle(struct worker *w, const struct worker_msg *msg, const int
 	if (!grown)
 		return err_errno(e, ERR_NOMEM, "%zu bundles", w->bundle_count + 1);
 	w->bundles = grown;
-	if (bundle_new(w->stream, msg->bundle, &manifest, stats_bundle(w->stats, msg->bundle, live, w), &b, e))
+	if (bundle_new(w->stream, w->epoll_fd, msg->bundle, &manifest, stats_bundle(w->stats, msg->bundle, live, w), &b,
+		       e))
 		return -1;
 	w->bundles[w->bundle_count++] = b;
 	return 0;
@@ -90,23 +90,15 @@ static int take_bundle(struct worker *w, const struct worker_msg *msg, const int
 static int take_output(struct worker *w, const struct worker_msg *msg, int *fds, struct err *e)
 {
 	struct bundle *b = find(w, msg->bundle);
-	struct epoll_event watch = {.events = EPOLLIN | EPOLLET};
-	int ring_fd;
 
 	if (!b)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "an output of bundle %u, which is not here", msg->bundle);
-	if (bundle_output(b, msg, fds[0], &ring_fd, e))
+	if (bundle_output(b, msg, fds[0], e))
 		return -1;
 	fds[0] = -1;
 	/* Samples' tables are compiled with their outputs, so only now is it known. */
 	if (bundle_needs_kallsyms(b))
 		load_kallsyms(w);
-	if (ring_fd < 0)
-		return 0;
-	/* Edge-triggered, and without data: a wake-up only says that rings are to be read, all of them. */
-	watch.data.ptr = &w->bundles;
-	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, ring_fd, &watch))
-		return err_errno(e, ERR_IO, "wait for a ring of %s", bundle_name(b));
 	return 0;
 }
 

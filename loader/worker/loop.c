@@ -53,7 +53,7 @@ int worker_new(const struct worker_config *config, struct worker **out, struct e
 	    notice_type_add(w->stream, &w->notice_losses, &w->notice_type, e) ||
 	    server_new(config->events_fd, w->epoll_fd, config->max_subscribers, w->stream, w->stats, &w->server, e))
 		return -1;
-	/* Addresses of our own fields tell the two from subscribers. */
+	/* Addresses of our own fields tell the two from subscribers, rings have none. */
 	if (watch(w, config->monitor_fd, &w->config.monitor_fd, e) ||
 	    watch(w, config->events_fd, &w->config.events_fd, e))
 		return -1;
@@ -90,7 +90,7 @@ static int dispatch(struct worker *w, const struct epoll_event *events, int coun
 				return -1;
 		} else if (tag == &w->config.events_fd) {
 			server_accept(w->server, now);
-		} else if (tag != &w->bundles) { /* that one: rings, which are read anyway */
+		} else if (tag) { /* none: rings, which are read anyway */
 			server_ready(w->server, tag, events[i].events, now);
 		}
 	}
@@ -139,7 +139,7 @@ static int finish(struct worker *w, struct err *e)
 		if (count < 0 && errno != EINTR)
 			return err_errno(e, ERR_IO, "epoll_wait");
 		for (int i = 0; i < count; i++)
-			if (events[i].data.ptr != &w->bundles)
+			if (events[i].data.ptr)
 				server_ready(w->server, events[i].data.ptr, events[i].events, now);
 	}
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FEED_ETH = 14, FEED_MAX = 256 };
+enum { FEED_ETH = 14, FEED_MAX = 512 };
 
 struct feed {
 	int map, prog, discard;
