@@ -19,7 +19,7 @@ FUZZ_TARGETS += archive manifest
 $(foreach t,archive manifest,$(eval fuzz/$(t)_libs := bundles base))
 $(foreach t,archive manifest,$(eval fuzz/$(t)_pkgs := libarchive jansson libcrypto))
 
-worker_tests := loop ring stream
+worker_tests := dns json loop request ring stream
 UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
@@ -30,3 +30,5 @@ UNIT_TESTS += $(addprefix keys_,$(keys_tests))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)_test.c tests/unit/pki.c))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_libs := keys bundles base))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
+
+E2E_TESTS += commands install
