@@ -17,7 +17,7 @@
 #include "bundles/base/text.h"
 #include "keys/x509_impl.h"
 
-enum { KEY_MAX_BYTES = 64 << 10, PASSPHRASE_MAX = 1024, BACKDATE_SECONDS = 600, SERIAL_BITS = 159 };
+enum { KEY_MAX_BYTES = 64 << 10, PASSPHRASE_MAX = 1024, URI_MAX = 4096, BACKDATE_SECONDS = 600, SERIAL_BITS = 159 };
 
 struct signing_key {
 	EVP_PKEY *pkey;
@@ -212,35 +212,53 @@ static int hex_digit(char c)
 	return at ? (int)(at - digits) : -1;
 }
 
-/* The value of a query attribute of the URI (RFC 7512), percent-decoded. */
-static bool uri_query(const char *uri, const char *name, char *dst, size_t size)
+static void percent_decode(const char *s, size_t size, char *dst)
 {
-	const char *p = strchr(uri, '?');
-	size_t len = strlen(name), used = 0;
+	size_t used = 0;
 
-	for (; p; p = strchr(p + 1, '&'))
-		if (strncmp(p + 1, name, len) == 0 && p[1 + len] == '=')
-			break;
-	if (!p)
-		return false;
-	for (p += len + 2; *p && *p != '&' && used + 1 < size; p++) {
-		if (*p == '%' && hex_digit(p[1]) >= 0 && hex_digit(p[2]) >= 0) {
-			dst[used++] = (char)(hex_digit(p[1]) * 16 + hex_digit(p[2]));
-			p += 2;
+	for (size_t i = 0; i < size; i++) {
+		if (s[i] == '%' && i + 2 < size && hex_digit(s[i + 1]) >= 0 && hex_digit(s[i + 2]) >= 0) {
+			dst[used++] = (char)(hex_digit(s[i + 1]) * 16 + hex_digit(s[i + 2]));
+			i += 2;
 		} else {
-			dst[used++] = *p;
+			dst[used++] = s[i];
 		}
 	}
 	dst[used] = '\0';
-	return true;
 }
 
-static int load_engine(const char *uri, const struct secret *pin, ENGINE *engine, struct err *e)
+/* Takes module-path, which the engine does not know, out of the URI's query (RFC 7512, 2.4). Both results have room for
+ * the whole URI. */
+static void split_uri(const char *uri, char *rest, char *module)
 {
-	char module[4096];
+	static const char name[] = "module-path=";
+	size_t path = strcspn(uri, "?");
+	const char *p = uri + path;
+	char before = '?';
 
-	if (uri_query(uri, "module-path", module, sizeof(module)) &&
-	    !ENGINE_ctrl_cmd_string(engine, "MODULE_PATH", module, 0))
+	memcpy(rest, uri, path);
+	rest += path;
+	module[0] = '\0';
+	while (*p) {
+		size_t size = strcspn(++p, "&");
+		if (strncmp(p, name, sizeof(name) - 1) == 0) {
+			percent_decode(p + sizeof(name) - 1, size - (sizeof(name) - 1), module);
+		} else if (size) {
+			*rest++ = before;
+			memcpy(rest, p, size);
+			rest += size;
+			before = '&';
+		}
+		p += size;
+	}
+	*rest = '\0';
+}
+
+static int load_engine(const char *module, const struct secret *pin, ENGINE *engine, struct err *e)
+{
+	/* Its complaints belong into the error, not beside it. Older ones do not know the command. */
+	ENGINE_ctrl_cmd_string(engine, "QUIET", NULL, 1);
+	if (module[0] && !ENGINE_ctrl_cmd_string(engine, "MODULE_PATH", module, 0))
 		return x509_error(e, ERR_KEY_UNREADABLE, "PKCS #11 module %s", module);
 	if (!ENGINE_init(engine))
 		return x509_error(e, ERR_KEY_UNREADABLE, "OpenSSL's pkcs11 engine does not start");
@@ -254,7 +272,10 @@ static int load_engine(const char *uri, const struct secret *pin, ENGINE *engine
 static int open_pkcs11(const char *uri, const struct passphrase *pass, struct signing_key *key, struct err *e)
 {
 	OWN_SECRET struct secret pin = {};
+	char rest[URI_MAX + 1], module[URI_MAX + 1];
 
+	if (strlen(uri) > URI_MAX)
+		return err_set(e, ERR_USAGE, "a PKCS #11 URI of more than %d bytes", URI_MAX);
 	/* Everyone on the machine may read a command line. */
 	if (strstr(uri, "pin-value="))
 		return err_set(e, ERR_USAGE, "a PIN in the URI is visible to all: use --passphrase-file or -fd");
@@ -265,12 +286,13 @@ static int open_pkcs11(const char *uri, const struct passphrase *pass, struct si
 	if (!engine)
 		return x509_error(e, ERR_KEY_UNREADABLE,
 				  "OpenSSL has no pkcs11 engine (Debian: libengine-pkcs11-openssl)");
-	if (load_engine(uri, &pin, engine, e)) {
+	split_uri(uri, rest, module);
+	if (load_engine(module, &pin, engine, e)) {
 		ENGINE_free(engine);
 		return -1;
 	}
 	key->engine = engine;
-	key->pkey = ENGINE_load_private_key(engine, uri, NULL, NULL);
+	key->pkey = ENGINE_load_private_key(engine, rest, NULL, NULL);
 	if (!key->pkey)
 		return x509_error(e, ERR_KEY_UNREADABLE, "no such key in the token, or wrong PIN");
 	ERR_clear_error();

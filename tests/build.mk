@@ -25,6 +25,7 @@ $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worke
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf libcrypto jansson cmocka))
 
+E2E_TESTS += sign pkcs11
 keys_tests := cert cms policy gate
 UNIT_TESTS += $(addprefix keys_,$(keys_tests))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)_test.c tests/unit/pki.c))
