@@ -2,6 +2,7 @@
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -190,11 +191,12 @@ static const struct {
 	const char *attach;
 	const struct verdict_name *verdicts;
 	size_t count;
+	bool packet; /* the kernel lets it write packets; of the others an unproven store can only be to the context */
 } deciding[] = {
-	{"xdp", xdp_verdicts, ARRAY_LEN(xdp_verdicts)},
-	{"tc", tc_verdicts, ARRAY_LEN(tc_verdicts)},
-	{"cgroup_skb", cgroup_skb_verdicts, ARRAY_LEN(cgroup_skb_verdicts)},
-	{"sockops", NULL, 0},
+	{"xdp", xdp_verdicts, ARRAY_LEN(xdp_verdicts), true},
+	{"tc", tc_verdicts, ARRAY_LEN(tc_verdicts), true},
+	{"cgroup_skb", cgroup_skb_verdicts, ARRAY_LEN(cgroup_skb_verdicts), false},
+	{"sockops", NULL, 0, false},
 };
 
 static int add_verdicts(const struct flow *flow, size_t kind, struct capabilities *caps, struct err *e)
@@ -224,9 +226,10 @@ static int add_flow(const struct code *code, const struct manifest_program *prog
 		return -1;
 	if (deciding[kind].verdicts && add_verdicts(&flow, kind, caps, e))
 		return -1;
-	if (flow.writes_memory && add(caps, e, "write:packet"))
+	if (flow.writes_memory && deciding[kind].packet && add(caps, e, "write:packet"))
 		return -1;
-	return flow.writes_context ? add(caps, e, "write:context") : 0;
+	bool context = flow.writes_context || (flow.writes_memory && !deciding[kind].packet);
+	return context ? add(caps, e, "write:context") : 0;
 }
 
 static int add_programs(const struct object *o, const struct code *code, struct capabilities *caps, struct err *e)

@@ -50,8 +50,11 @@ static int add_code(struct reading *r, Elf_Scn *scn, const char *name, struct er
 	if (size % sizeof(struct bpf_insn) || (uintptr_t)bytes % _Alignof(struct bpf_insn))
 		return err_set(e, ERR_OBJECT_MALFORMED, "section %s is no whole number of instructions", name);
 	s->mark = calloc(size / sizeof(struct bpf_insn), 1);
-	if (!s->mark)
+	s->callee = calloc(size / sizeof(struct bpf_insn), sizeof(*s->callee));
+	if (!s->mark || !s->callee) {
+		r->code->section_count++; /* owned, to be freed */
 		return err_errno(e, ERR_NOMEM, "section %s", name);
+	}
 	s->name = name;
 	s->index = elf_ndxscn(scn);
 	s->insn = (const struct bpf_insn *)bytes;
@@ -166,6 +169,38 @@ static int read_symbols(struct reading *r, struct err *e)
 	return 0;
 }
 
+/* What a relocated call, or the address of a function, refers to (libbpf: functions lie in .text; a section's symbol is
+ * followed by an addend in the instruction). */
+static void note_callee(const struct reading *r, struct code_section *section, size_t at, size_t symbol_index)
+{
+	const struct bpf_insn *insn = &section->insn[at];
+	Elf_Data *data = elf_getdata(r->symbols, NULL);
+	GElf_Sym symbol;
+
+	if (!data || !gelf_getsym(data, (int)symbol_index, &symbol))
+		return;
+	const struct code_section *target = section_at(r->code, symbol.st_shndx);
+	if (!target || strcmp(target->name, ".text") != 0)
+		return;
+	int64_t first = (int64_t)(symbol.st_value / sizeof(*insn));
+	first += insn->code == (BPF_JMP | BPF_CALL) ? (int64_t)insn->imm + 1 : insn->imm / (int)sizeof(*insn);
+	if (first >= 0 && (uint64_t)first < target->count)
+		section->callee[at] = (uint32_t)first + 1;
+}
+
+static int read_relocation(struct reading *r, struct code_section *target, Elf_Data *data, int index, struct err *e)
+{
+	GElf_Rel rel;
+
+	if (!gelf_getrel(data, index, &rel) || rel.r_offset % sizeof(struct bpf_insn) ||
+	    rel.r_offset / sizeof(struct bpf_insn) >= target->count)
+		return err_set(e, ERR_OBJECT_MALFORMED, "a relocation of section %s is broken", target->name);
+	size_t at = rel.r_offset / sizeof(struct bpf_insn);
+	target->mark[at] |= CODE_RELOCATED;
+	note_callee(r, target, at, GELF_R_SYM(rel.r_info));
+	return 0;
+}
+
 static int read_relocations(struct reading *r, struct err *e)
 {
 	for (Elf_Scn *scn = elf_nextscn(r->elf, NULL); scn; scn = elf_nextscn(r->elf, scn)) {
@@ -181,16 +216,26 @@ static int read_relocations(struct reading *r, struct err *e)
 		if (header.sh_type == SHT_RELA)
 			return malformed(e, "code with RELA relocations");
 		data = elf_getdata(scn, NULL);
-		for (size_t i = 0; data && i < data->d_size / sizeof(Elf64_Rel); i++) {
-			GElf_Rel rel;
-			if (!gelf_getrel(data, (int)i, &rel) || rel.r_offset % sizeof(struct bpf_insn) ||
-			    rel.r_offset / sizeof(struct bpf_insn) >= target->count)
-				return err_set(e, ERR_OBJECT_MALFORMED, "a relocation of section %s is broken",
-					       target->name);
-			target->mark[rel.r_offset / sizeof(struct bpf_insn)] |= CODE_RELOCATED;
-		}
+		for (size_t i = 0; data && i < data->d_size / sizeof(Elf64_Rel); i++)
+			if (read_relocation(r, target, data, (int)i, e))
+				return -1;
 	}
 	return 0;
+}
+
+/* Calls within .text need no relocation. */
+static void note_local_calls(struct code *code)
+{
+	for (size_t s = 0; s < code->section_count; s++) {
+		struct code_section *section = &code->sections[s];
+		for (size_t i = 0; strcmp(section->name, ".text") == 0 && i < section->count; i++) {
+			const struct bpf_insn *insn = &section->insn[i];
+			int64_t first = (int64_t)i + insn->imm + 1;
+			if (insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_CALL &&
+			    !(section->mark[i] & CODE_RELOCATED) && first >= 0 && (uint64_t)first < section->count)
+				section->callee[i] = (uint32_t)first + 1;
+		}
+	}
 }
 
 /* ---- CO-RE relocations: .BTF.ext, Documentation/bpf/btf.rst ---- */
@@ -283,6 +328,7 @@ static int read_elf(struct reading *r, struct err *e)
 		return malformed(e, "not a little-endian BPF object");
 	if (read_sections(r, e) || read_symbols(r, e) || read_relocations(r, e))
 		return -1;
+	note_local_calls(r->code);
 	return read_core(r, e);
 }
 
@@ -313,8 +359,10 @@ void code_free(struct code **code)
 
 	if (!c)
 		return;
-	for (size_t i = 0; i < c->section_count; i++)
+	for (size_t i = 0; i < c->section_count; i++) {
 		free(c->sections[i].mark);
+		free(c->sections[i].callee);
+	}
 	free(c->sections);
 	free(c->functions);
 	free(c->externs);

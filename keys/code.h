@@ -21,7 +21,8 @@ struct code_section {
 	size_t index; /* in the ELF */
 	const struct bpf_insn *insn;
 	size_t count;
-	uint8_t *mark; /* enum code_mark, one for each instruction */
+	uint8_t *mark;	  /* enum code_mark, one for each instruction */
+	uint32_t *callee; /* of calls and addresses of functions: the first instruction in .text plus 1; else 0 */
 };
 
 struct code_function {

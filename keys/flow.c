@@ -1,13 +1,656 @@
 #include "keys/flow.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "bundles/base/own.h"
+
+/* Past these bounds nothing is proven: the answer is "any" and both flags. */
+enum {
+	REGISTERS = 11,
+	STACK_WORDS = 128,	/* 512 bytes in units of 4 */
+	VALUES = 4,		/* constants that one register may hold */
+	MAX_INSNS = 1 << 16,
+	MAX_LABELS = 1 << 13,	/* jump targets of one function */
+	MAX_STEPS = 1 << 22,	/* instructions looked at, over all rounds */
+};
+
+enum value_kind {
+	NOTHING, /* not reached */
+	NUMBERS, /* one of value[0..count) */
+	MEMORY,	 /* any number, or a pointer that is none of those below: map value, ring record, kernel object */
+	OUTER,	 /* the same, or a pointer into a calling function's stack */
+	FRAME,	 /* own stack, at one of value[0..count) from its top; count 0: anywhere in it */
+	CONTEXT,
+	ANY,
+	UPPER,	 /* stack only: the upper half of an 8-byte value */
+};
+
+struct value {
+	uint8_t kind, count;
+	bool wide; /* stack only: 8 bytes */
+	int64_t value[VALUES];
+};
+
+struct state {
+	struct value reg[REGISTERS];
+	struct value stack[STACK_WORDS];
+};
+
+/* Functions of .text that a program calls, with all that they may be given. */
+struct callees {
+	const struct code *code;
+	/* A called function put what may be a pointer into its caller's stack. Found out at the end: then all is done again
+	 * with `wary` set, and each call makes its caller forget all of its stack. */
+	bool planted, wary;
+	struct callee {
+		struct value argument[6]; /* r1 to r5 */
+		bool reached, pending;
+	} *function; /* by index in code */
+};
+
+struct analysis {
+	const struct code_section *section;
+	size_t first, count;
+	struct state **label; /* by instruction, NULL where no jump goes */
+	size_t labels;
+	uint8_t *pending;
+	size_t steps;
+	bool lost;	      /* bounds passed */
+	struct flow *flow;
+	struct callees *callees;
+};
+
+static const struct value any_value = {.kind = ANY};
+static const struct value memory_value = {.kind = MEMORY};
+
+/* ---- values ---- */
+
+static struct value number(int64_t n)
+{
+	return (struct value){.kind = NUMBERS, .count = 1, .value = {n}};
+}
+
+static bool value_equal(const struct value *a, const struct value *b)
+{
+	return a->kind == b->kind && a->count == b->count && a->wide == b->wide &&
+	       memcmp(a->value, b->value, sizeof(a->value)) == 0;
+}
+
+static bool add_number(struct value *v, int64_t n)
+{
+	uint8_t at = 0;
+
+	while (at < v->count && v->value[at] < n)
+		at++;
+	if (at < v->count && v->value[at] == n)
+		return true;
+	if (v->count == VALUES)
+		return false;
+	memmove(v->value + at + 1, v->value + at, (v->count - at) * sizeof(n));
+	v->value[at] = n;
+	v->count++;
+	return true;
+}
+
+static struct value join(const struct value *a, const struct value *b)
+{
+	struct value out = *a;
+
+	if (a->kind == NOTHING)
+		return *b;
+	if (b->kind == NOTHING || value_equal(a, b))
+		return *a;
+	if (a->wide != b->wide)
+		return any_value;
+	if (a->kind <= OUTER && b->kind <= OUTER && (a->kind > NUMBERS || b->kind > NUMBERS))
+		return (struct value){.kind = a->kind > b->kind ? a->kind : b->kind, .wide = a->wide};
+	if (a->kind != b->kind || (a->kind != NUMBERS && a->kind != FRAME))
+		return any_value;
+	bool known = a->count && b->count;
+	for (uint8_t i = 0; known && i < b->count; i++)
+		known = add_number(&out, b->value[i]);
+	if (known)
+		return out;
+	return (struct value){.kind = a->kind == FRAME ? FRAME : MEMORY, .wide = a->wide};
+}
+
+static bool no_pointer_to_pass(const struct value *v)
+{
+	return v->kind == NUMBERS || v->kind == MEMORY;
+}
+
+/* ---- the stack ---- */
+
+static void stack_forget(struct state *s, bool pointers)
+{
+	for (size_t i = 0; i < STACK_WORDS; i++)
+		if (pointers)
+			s->stack[i] = any_value;
+		else if (s->stack[i].kind == NUMBERS)
+			s->stack[i] = (struct value){.kind = MEMORY, .wide = s->stack[i].wide};
+}
+
+/* Index of the 4-byte word at offset from the frame's top, -1 if unknown. */
+static int stack_word(int64_t offset)
+{
+	if (offset < -(int64_t)STACK_WORDS * 4 || offset >= 0)
+		return -1;
+	return (int)((offset + (int64_t)STACK_WORDS * 4) / 4);
+}
+
+/* What is overwritten in part is no pointer any more. */
+static void stack_clear_word(struct state *s, int word)
+{
+	if (s->stack[word].kind == UPPER && word > 0)
+		s->stack[word - 1] = memory_value;
+	if (s->stack[word].wide && word + 1 < STACK_WORDS)
+		s->stack[word + 1] = memory_value;
+	s->stack[word] = memory_value;
+}
+
+static void stack_store(struct state *s, int64_t offset, unsigned size, const struct value *v)
+{
+	int word = stack_word(offset);
+
+	if (word < 0 || (size == 8 && offset % 8)) {
+		stack_forget(s, true);
+		return;
+	}
+	stack_clear_word(s, word);
+	if (size == 8) {
+		stack_clear_word(s, word + 1);
+		s->stack[word] = *v;
+		s->stack[word].wide = true;
+		s->stack[word + 1] = (struct value){.kind = UPPER};
+	} else if (size == 4 && offset % 4 == 0 && v->kind == NUMBERS) {
+		s->stack[word] = *v;
+	}
+}
+
+/* Somewhere in the stack. Only 8 bytes that may be a pointer can put one there; what was a pointer and is overwritten by
+ * anything else is a number to the verifier, which lets nobody store through it. */
+static void stack_store_anywhere(struct state *s, unsigned size, const struct value *v)
+{
+	stack_forget(s, size == 8 && !no_pointer_to_pass(v));
+}
+
+static struct value stack_load(const struct state *s, int64_t offset, unsigned size)
+{
+	int word = stack_word(offset);
+	struct value v;
+
+	if (word < 0 || (size == 8 && offset % 8))
+		return any_value;
+	v = s->stack[word];
+	if ((size == 8 && v.wide) || (size == 4 && offset % 4 == 0 && !v.wide && v.kind == NUMBERS)) {
+		v.wide = false;
+		return v;
+	}
+	/* Less than a whole pointer is a number. */
+	if (size < 8 || (v.kind <= OUTER && s->stack[word + 1].kind <= OUTER))
+		return memory_value;
+	return any_value;
+}
+
+/* ---- instructions ---- */
+
+static int64_t compute(uint8_t op, int64_t a, int64_t b, bool narrow, bool *known)
+{
+	uint64_t x = narrow ? (uint32_t)a : (uint64_t)a, y = narrow ? (uint32_t)b : (uint64_t)b, r = 0;
+	unsigned bits = narrow ? 31 : 63;
+
+	switch (op) {
+	case BPF_MOV:
+		r = y;
+		break;
+	case BPF_ADD:
+		r = x + y;
+		break;
+	case BPF_SUB:
+		r = x - y;
+		break;
+	case BPF_MUL:
+		r = x * y;
+		break;
+	case BPF_OR:
+		r = x | y;
+		break;
+	case BPF_AND:
+		r = x & y;
+		break;
+	case BPF_XOR:
+		r = x ^ y;
+		break;
+	case BPF_LSH:
+		r = x << (y & bits);
+		break;
+	case BPF_RSH:
+		r = x >> (y & bits);
+		break;
+	case BPF_ARSH:
+		r = narrow ? (uint64_t)((int32_t)x >> (y & bits)) : (uint64_t)((int64_t)x >> (y & bits));
+		break;
+	case BPF_NEG:
+		r = 0 - x;
+		break;
+	default:
+		*known = false;
+	}
+	return narrow ? (int64_t)(uint32_t)r : (int64_t)r;
+}
+
+static struct value numbers(uint8_t op, const struct value *a, const struct value *b, bool narrow)
+{
+	struct value out = {.kind = NUMBERS};
+	bool known = true;
+
+	for (uint8_t i = 0; i < a->count; i++)
+		for (uint8_t k = 0; k < b->count; k++)
+			if (!add_number(&out, compute(op, a->value[i], b->value[k], narrow, &known)))
+				known = false;
+	return known ? out : memory_value;
+}
+
+static struct value alu(const struct bpf_insn *insn, const struct value *dst, const struct value *src)
+{
+	uint8_t op = BPF_OP(insn->code);
+	bool narrow = BPF_CLASS(insn->code) == BPF_ALU;
+
+	/* Moves and divisions that extend signs (offset set, Linux 6.6). */
+	if (insn->off)
+		return any_value;
+	if (op == BPF_MOV && src->kind == NUMBERS) {
+		struct value zero = number(0);
+		return numbers(op, &zero, src, narrow);
+	}
+	if (op == BPF_MOV)
+		return narrow ? memory_value : *src;
+	if (op != BPF_END && dst->kind == NUMBERS && src->kind == NUMBERS)
+		return numbers(op, dst, src, narrow);
+	/* The verifier makes a number of every pointer that is not added to or subtracted from. */
+	if (narrow || (op != BPF_ADD && op != BPF_SUB))
+		return memory_value;
+	if (dst->kind == FRAME && src->kind <= OUTER) {
+		struct value out = {.kind = ANY};
+		if (src->kind == NUMBERS && dst->count)
+			out = numbers(op, dst, src, false);
+		return out.kind == NUMBERS ? (out.kind = FRAME, out) : (struct value){.kind = FRAME};
+	}
+	/* A pointer and a number are a pointer of that kind, which the verifier keeps in bounds. */
+	if (dst->kind <= OUTER && src->kind <= OUTER)
+		return (struct value){.kind = dst->kind == OUTER || src->kind == OUTER ? OUTER : MEMORY};
+	if (dst->kind == CONTEXT && src->kind <= MEMORY)
+		return *dst;
+	if (op == BPF_ADD && src->kind == CONTEXT && dst->kind <= MEMORY)
+		return *src;
+	return any_value;
+}
+
+static void store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark,
+		  const struct value *v)
+{
+	static const unsigned sizes[] = {4, 2, 1, 8};
+	const struct value *to = &s->reg[insn->dst_reg];
+
+	unsigned size = sizes[BPF_SIZE(insn->code) >> 3];
+
+	if (to->kind == CONTEXT)
+		a->flow->writes_context = true;
+	/* A CO-RE relocation changes the offset. */
+	if (to->kind == FRAME && to->count == 1 && !(mark & CODE_CORE))
+		stack_store(s, to->value[0] + insn->off, size, v);
+	else if (to->kind == FRAME || to->kind == ANY)
+		stack_store_anywhere(s, size, v);
+	if ((to->kind == OUTER || to->kind == ANY) && size == 8 && !no_pointer_to_pass(v))
+		a->callees->planted = true;
+	if (to->kind == ANY)
+		a->flow->writes_memory = true;
+}
+
+static struct value load(const struct state *s, const struct bpf_insn *insn, uint8_t mark)
+{
+	static const unsigned sizes[] = {4, 2, 1, 8};
+	const struct value *from = &s->reg[insn->src_reg];
+	unsigned size = sizes[BPF_SIZE(insn->code) >> 3];
+
+	if (from->kind == FRAME && from->count == 1 && !(mark & CODE_CORE) && BPF_MODE(insn->code) == BPF_MEM)
+		return stack_load(s, from->value[0] + insn->off, size);
+	/* The context gives pointers to the packet, also as 4 bytes. Elsewhere only a stack holds pointers of that kind. */
+	if (from->kind <= MEMORY || ((from->kind == FRAME || from->kind == OUTER) && size < 8))
+		return memory_value;
+	return any_value;
+}
+
+/* Helpers that run a function of the object, which may get the address of this stack. */
+static bool calls_back(int32_t helper)
+{
+	return helper == BPF_FUNC_for_each_map_elem || helper == BPF_FUNC_loop || helper == BPF_FUNC_find_vma ||
+	       helper == BPF_FUNC_user_ringbuf_drain;
+}
+
+/* r: what r1 to r5 hold. */
+static void reach(struct analysis *a, uint32_t callee, const struct value *r)
+{
+	const struct code *code = a->callees->code;
+	size_t f = 0;
+
+	while (f < code->function_count && (strcmp(code->functions[f].section->name, ".text") != 0 ||
+					    code->functions[f].first + 1 != callee))
+		f++;
+	if (callee == 0 || f == code->function_count) {
+		a->lost = true;
+		return;
+	}
+	struct callee *to = &a->callees->function[f];
+	for (int i = 1; i <= 5; i++) {
+		struct value given = r[i];
+		if (given.kind == FRAME)
+			given = (struct value){.kind = OUTER};
+		struct value joined = join(&to->argument[i], &given);
+		if (to->reached && value_equal(&joined, &to->argument[i]))
+			continue;
+		to->argument[i] = joined;
+		to->pending = true;
+	}
+	to->reached = true;
+}
+
+/* A function whose address is taken is called back by a helper: with numbers, map values, kernel objects, and what the
+ * helper was given, which the verifier demands to be on the stack. */
+static const struct value callback_arguments[6] = {
+	{.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER},
+};
+
+static void call(struct analysis *a, struct state *s, size_t at)
+{
+	const struct bpf_insn *insn = &a->section->insn[a->first + at];
+	bool helper = insn->src_reg == 0 && !(a->section->mark[a->first + at] & CODE_RELOCATED);
+	uint32_t callee = a->section->callee[a->first + at];
+
+	if (insn->src_reg == BPF_PSEUDO_CALL && (callee || !(a->section->mark[a->first + at] & CODE_RELOCATED)))
+		reach(a, callee, s->reg); /* else: an extern, a kernel function */
+	for (int r = 0; r <= 5; r++)
+		s->reg[r] = any_value;
+	/* It may have written numbers through a pointer to the stack; a function of the object also pointers. */
+	stack_forget(s, a->callees->wary && (!helper || calls_back(insn->imm)));
+	if (!helper)
+		return;
+	if (insn->imm == BPF_FUNC_tail_call)
+		a->flow->any = true;
+	s->reg[0] = memory_value; /* no helper returns a pointer to a packet, the context or a stack */
+}
+
+/* ---- the order of things ---- */
+
+static void flow_to(struct analysis *a, size_t target, const struct state *s)
+{
+	struct state *known;
+	bool changed = false;
+
+	if (target >= a->count) {
+		a->lost = true;
+		return;
+	}
+	if (!a->label[target]) {
+		if (++a->labels > MAX_LABELS || !(a->label[target] = calloc(1, sizeof(*known)))) {
+			a->lost = true;
+			return;
+		}
+	}
+	known = a->label[target];
+	for (size_t i = 0; i < REGISTERS + STACK_WORDS; i++) {
+		struct value *to = i < REGISTERS ? &known->reg[i] : &known->stack[i - REGISTERS];
+		const struct value *from = i < REGISTERS ? &s->reg[i] : &s->stack[i - REGISTERS];
+		struct value joined = join(to, from);
+		if (value_equal(&joined, to))
+			continue;
+		*to = joined;
+		changed = true;
+	}
+	if (changed)
+		a->pending[target] = 1;
+}
+
+static void end(struct analysis *a, const struct state *s)
+{
+	const struct value *r0 = &s->reg[0];
+
+	if (r0->kind != NUMBERS) {
+		a->flow->any = true;
+		return;
+	}
+	for (uint8_t i = 0; i < r0->count; i++) {
+		int32_t n = (int32_t)r0->value[i];
+		size_t at = 0;
+		while (at < a->flow->count && a->flow->value[at] != n)
+			at++;
+		if (at < a->flow->count)
+			continue;
+		if (at == FLOW_VALUES)
+			a->flow->any = true;
+		else
+			a->flow->value[a->flow->count++] = n;
+	}
+}
+
+/* Returns whether the next instruction follows. */
+static bool branch(struct analysis *a, struct state *s, size_t at, const struct bpf_insn *insn)
+{
+	uint8_t op = BPF_OP(insn->code);
+	bool wide = BPF_CLASS(insn->code) == BPF_JMP;
+	struct value before = s->reg[insn->dst_reg];
+	bool with_number = BPF_SRC(insn->code) == BPF_K && wide && !(a->section->mark[a->first + at] & CODE_CORE);
+
+	if (op == BPF_JA) {
+		flow_to(a, at + 1 + (size_t)(wide ? (int64_t)insn->off : (int64_t)insn->imm), s);
+		return false;
+	}
+	if (op == BPF_JEQ && with_number)
+		s->reg[insn->dst_reg] = number(insn->imm);
+	flow_to(a, at + 1 + (size_t)(int64_t)insn->off, s);
+	s->reg[insn->dst_reg] = before;
+	if (op == BPF_JNE && with_number)
+		s->reg[insn->dst_reg] = number(insn->imm);
+	return true;
+}
+
+/* One instruction; *at moves on. False at the end of a straight line. */
+static bool step(struct analysis *a, struct state *s, size_t *at)
+{
+	const struct bpf_insn *insn = &a->section->insn[a->first + *at];
+	uint8_t mark = a->section->mark[a->first + *at];
+	struct value operand = BPF_SRC(insn->code) == BPF_X ? s->reg[insn->src_reg % REGISTERS] : number(insn->imm);
+
+	if (insn->dst_reg >= REGISTERS || insn->src_reg >= REGISTERS) {
+		a->lost = true;
+		return false;
+	}
+	switch (BPF_CLASS(insn->code)) {
+	case BPF_ALU:
+	case BPF_ALU64:
+		if ((mark & CODE_CORE) && BPF_SRC(insn->code) == BPF_K)
+			operand = memory_value; /* the target kernel's number */
+		s->reg[insn->dst_reg] = alu(insn, &s->reg[insn->dst_reg], &operand);
+		break;
+	case BPF_LDX:
+		s->reg[insn->dst_reg] = load(s, insn, mark);
+		break;
+	case BPF_ST:
+		operand = number(insn->imm);
+		store(a, s, insn, mark, mark & CODE_CORE ? &memory_value : &operand);
+		break;
+	case BPF_STX:
+		operand = BPF_MODE(insn->code) == BPF_MEM ? s->reg[insn->src_reg] : memory_value;
+		store(a, s, insn, mark, &operand);
+		/* Atomics may give the old value to a register. */
+		if (BPF_MODE(insn->code) != BPF_MEM && insn->imm == BPF_CMPXCHG)
+			s->reg[0] = any_value;
+		else if (BPF_MODE(insn->code) != BPF_MEM && (insn->imm & BPF_FETCH))
+			s->reg[insn->src_reg] = any_value;
+		break;
+	case BPF_LD:
+		if (insn->code != (BPF_LD | BPF_IMM | BPF_DW)) {
+			for (int r = 0; r <= 5; r++)
+				s->reg[r] = any_value; /* the old packet loads; they may also end the program with 0 */
+			end(a, &(struct state){.reg[0] = number(0)});
+			break;
+		}
+		/* With a relocation: a map, a variable, a function. None can be a packet. */
+		if (a->section->callee[a->first + *at])
+			reach(a, a->section->callee[a->first + *at], callback_arguments);
+		if (mark & CODE_RELOCATED)
+			s->reg[insn->dst_reg] = memory_value;
+		else if ((mark & CODE_CORE) || *at + 1 >= a->count)
+			s->reg[insn->dst_reg] = any_value;
+		else
+			s->reg[insn->dst_reg] = number((int64_t)((uint64_t)(uint32_t)insn[1].imm << 32 |
+								 (uint32_t)insn->imm));
+		++*at;
+		break;
+	default: /* BPF_JMP, BPF_JMP32 */
+		if (insn->code == (BPF_JMP | BPF_EXIT)) {
+			end(a, s);
+			return false;
+		}
+		if (BPF_OP(insn->code) == BPF_CALL)
+			call(a, s, *at);
+		else if (!branch(a, s, *at, insn))
+			return false;
+	}
+	++*at;
+	return true;
+}
+
+static void run_from(struct analysis *a, size_t at)
+{
+	struct state s = *a->label[at];
+	bool more = true;
+
+	for (bool first = true; more && !a->lost; first = false) {
+		if (at >= a->count || ++a->steps > MAX_STEPS) {
+			a->lost = true;
+			return;
+		}
+		if (!first && a->label[at]) {
+			flow_to(a, at, &s);
+			return;
+		}
+		more = step(a, &s, &at);
+	}
+}
+
+/* arguments: of r1 to r5 at the start. */
+static int analyse(struct analysis *a, const struct value *arguments, struct err *e)
+{
+	struct state *start = calloc(1, sizeof(*start));
+	bool work = true;
+
+	if (!start)
+		return err_errno(e, ERR_NOMEM, "flow");
+	for (int r = 0; r < REGISTERS; r++)
+		start->reg[r] = r >= 1 && r <= 5 ? arguments[r] : any_value;
+	for (int i = 0; i < STACK_WORDS; i++)
+		start->stack[i] = memory_value; /* nothing was put there yet */
+	start->reg[10] = (struct value){.kind = FRAME, .count = 1};
+	flow_to(a, 0, start);
+	free(start);
+	while (work && !a->lost) {
+		work = false;
+		for (size_t at = 0; at < a->count && !a->lost; at++) {
+			if (!a->pending[at])
+				continue;
+			a->pending[at] = 0;
+			work = true;
+			run_from(a, at);
+		}
+	}
+	return 0;
+}
+
+static int flow_of_function(struct callees *callees, const struct code_function *f, const struct value *arguments,
+			    struct flow *flow, struct err *e)
+{
+	struct analysis a = {
+		.section = f->section, .first = f->first, .count = f->count, .flow = flow, .callees = callees};
+	int status = 0;
+
+	if (f->count > MAX_INSNS) {
+		a.lost = true;
+	} else {
+		a.label = calloc(f->count + 1, sizeof(struct state *));
+		a.pending = calloc(f->count + 1, 1);
+		status = a.label && a.pending ? analyse(&a, arguments, e) : err_errno(e, ERR_NOMEM, "flow");
+	}
+	for (size_t i = 0; a.label && i < f->count; i++)
+		free(a.label[i]);
+	free(a.label);
+	free(a.pending);
+	if (a.lost)
+		flow->any = flow->writes_context = flow->writes_memory = true;
+	return status;
+}
+
+/* What a called function returns is nothing to the caller's verdict: there it counts as anything. */
+static int flow_of_callees(struct callees *callees, struct flow *flow, struct err *e)
+{
+	bool work = true;
+
+	while (work && !(flow->writes_memory && flow->writes_context)) {
+		work = false;
+		for (size_t i = 0; i < callees->code->function_count; i++) {
+			struct callee *c = &callees->function[i];
+			struct flow called = {0};
+			if (!c->pending)
+				continue;
+			c->pending = false;
+			work = true;
+			if (flow_of_function(callees, &callees->code->functions[i], c->argument, &called, e))
+				return -1;
+			flow->writes_memory |= called.writes_memory;
+			flow->writes_context |= called.writes_context;
+		}
+	}
+	return 0;
+}
+
+static int flow_once(struct callees *callees, const char *name, struct flow *flow, struct err *e)
+{
+	const struct value arguments[6] = {any_value, {.kind = CONTEXT}, any_value, any_value, any_value, any_value};
+	const struct code *code = callees->code;
+	bool found = false;
+
+	*flow = (struct flow){0};
+	/* A forged ELF may have several of that name: what any of them does, counts. */
+	for (size_t i = 0; i < code->function_count; i++) {
+		const struct code_function *f = &code->functions[i];
+		if (strcmp(f->name, name) != 0 || strcmp(f->section->name, ".text") == 0)
+			continue;
+		found = true;
+		if (flow_of_function(callees, f, arguments, flow, e))
+			return -1;
+	}
+	if (!found)
+		return err_set(e, ERR_OBJECT_MALFORMED, "no function %s", name);
+	return flow_of_callees(callees, flow, e);
+}
 
 int flow_of_program(const struct code *code, const char *name, struct flow *out, struct err *e)
 {
-	for (size_t i = 0; i < code->function_count; i++)
-		if (strcmp(code->functions[i].name, name) == 0) {
-			*out = (struct flow){.any = true, .writes_context = true, .writes_memory = true};
-			return 0;
-		}
-	return err_set(e, ERR_OBJECT_MALFORMED, "no function %s", name);
+	OWN_FREE struct callee *function = calloc(code->function_count + 1, sizeof(*function));
+	struct callees callees = {.code = code, .function = function};
+	struct flow flow;
+
+	if (!function)
+		return err_errno(e, ERR_NOMEM, "flow");
+	if (flow_once(&callees, name, &flow, e))
+		return -1;
+	if (callees.planted) {
+		memset(function, 0, code->function_count * sizeof(*function));
+		callees.wary = true;
+		if (flow_once(&callees, name, &flow, e))
+			return -1;
+	}
+	*out = flow;
+	return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 

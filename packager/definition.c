@@ -326,7 +326,7 @@ static int read_root(struct reading *r, json_t *root)
 		return refuse(r, ERR_DEFINITION_SYNTAX, "", "not an object");
 	if (known_keys(r, root, known, ARRAY_LEN(known)))
 		return -1;
-	if (!json_is_integer(schema) || json_integer_value(schema) != MANIFEST_SCHEMA)
+	if (schema && (!json_is_integer(schema) || json_integer_value(schema) != MANIFEST_SCHEMA))
 		return refuse(r, ERR_DEFINITION_VALUE, "schema", "not %d", MANIFEST_SCHEMA);
 	if (get_text(r, root, "name", 2 * MANIFEST_NAME_MAX + 1, &d->name) ||
 	    get_text(r, root, "version", MANIFEST_NAME_MAX, &d->version) || read_serial(r, root) ||

@@ -541,14 +541,15 @@ int describe_scalar(struct describing *d, const struct field_table *table, uint3
 
 /* ---- names of one event ---- */
 
-static int check_pair(const char *a, const char *b, struct err *e)
+static int check_pair(const struct manifest_field *a, const struct manifest_field *b, struct err *e)
 {
-	size_t len = strlen(a);
+	size_t len = strlen(a->name);
 
-	if (strcmp(a, b) == 0)
-		return err_set(e, ERR_BUILD_FIELD, "two fields are named \"%s\"", a);
-	if (strncmp(a, b, len) == 0 && b[len] == '.')
-		return err_set(e, ERR_BUILD_FIELD, "\"%s\" is a value and cannot hold \"%s\"", a, b);
+	if (strcmp(a->name, b->name) == 0)
+		return err_set(e, ERR_BUILD_FIELD, "two fields are named \"%s\"", a->name);
+	/* A DNS message is no value: it becomes dns.question.name and others. */
+	if (a->format != FORMAT_DNS && strncmp(a->name, b->name, len) == 0 && b->name[len] == '.')
+		return err_set(e, ERR_BUILD_FIELD, "\"%s\" is a value and cannot hold \"%s\"", a->name, b->name);
 	return 0;
 }
 
@@ -558,14 +559,13 @@ int describe_check_names(const struct manifest_field *a, size_t a_count, const s
 	static const char *const taken[] = {"time", "event", "bundle", "host", "seq"};
 
 	for (size_t i = 0; i < a_count + b_count; i++) {
-		const char *name = i < a_count ? a[i].name : b[i - a_count].name;
-		for (size_t k = 0; k < ARRAY_LEN(taken); k++) {
-			size_t len = strlen(taken[k]);
-			if (strncmp(name, taken[k], len) == 0 && name[len] == '\0')
-				return err_set(e, ERR_BUILD_FIELD, "\"%s\" is a name that every event has already", name);
-		}
+		const struct manifest_field *f = i < a_count ? &a[i] : &b[i - a_count];
+		for (size_t k = 0; k < ARRAY_LEN(taken); k++)
+			if (strcmp(f->name, taken[k]) == 0)
+				return err_set(e, ERR_BUILD_FIELD, "\"%s\" is a name that every event has already",
+					       f->name);
 		for (size_t k = 0; k < a_count + b_count; k++)
-			if (k != i && check_pair(name, k < a_count ? a[k].name : b[k - a_count].name, e))
+			if (k != i && check_pair(f, k < a_count ? &a[k] : &b[k - a_count], e))
 				return -1;
 	}
 	return 0;
