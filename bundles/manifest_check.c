@@ -355,6 +355,12 @@ static const char *const map_types[OUTPUT_KIND_COUNT][9] = {
     [OUTPUT_LOST] = {"percpu_array"},
 };
 
+static bool is_interval(const struct manifest_param *p)
+{
+	return p->kind == PARAM_UINT && p->size == 4 && !p->count && p->umin >= SAMPLE_MIN_MS &&
+	       p->umax <= SAMPLE_MAX_MS;
+}
+
 static int check_sample(const struct manifest *m, size_t i, const struct manifest_map *map, struct err *e)
 {
 	const struct manifest_output *o = &m->outputs[i];
@@ -367,9 +373,9 @@ static int check_sample(const struct manifest *m, size_t i, const struct manifes
 	if (o->interval_ms < SAMPLE_MIN_MS || o->interval_ms > SAMPLE_MAX_MS)
 		return bad(e, "outputs[%zu].interval_ms: %u, %d to %d are allowed", i, o->interval_ms, SAMPLE_MIN_MS,
 			   SAMPLE_MAX_MS);
-	if (*o->interval_param && (!interval || interval->kind != PARAM_UINT || interval->size != 4 || interval->count))
-		return bad(e, "outputs[%zu].interval_param: %s is no parameter of 4 unsigned bytes", i,
-			   o->interval_param);
+	if (*o->interval_param && !(interval && is_interval(interval)))
+		return bad(e, "outputs[%zu].interval_param: %s is no parameter of 4 unsigned bytes from %d to %d", i,
+			   o->interval_param, SAMPLE_MIN_MS, SAMPLE_MAX_MS);
 	if (map->key_size > EVENT_MAX_BYTES || map->value_size > EVENT_MAX_BYTES)
 		return bad(e, "outputs[%zu].map: keys and values of %s have more than %d bytes", i, o->map,
 			   EVENT_MAX_BYTES);
