@@ -7,13 +7,12 @@
 
 #include "bundles/archive.h"
 #include "bundles/base/file.h"
-#include "keys/cms.h"
 #include "packager/assemble.h"
+#include "packager/sign.h"
 
 struct build_options {
 	const char *folder, *output;
-	const char *key, *cert;
-	struct passphrase pass;
+	struct signing signing;
 };
 
 static void help(void)
@@ -22,28 +21,17 @@ static void help(void)
 	      "  -o, --output FILE       default: <name>-<serial>.tar in the working folder\n"
 	      "      --key KEY           PEM file or pkcs11: URI; also signs\n"
 	      "      --cert FILE         the key's certificate, PEM\n"
-	      "      --pass-fd FD        read the passphrase or PIN from this descriptor\n"
-	      "      --pass-file FILE    or from the first line of this file\n",
+	      "      --passphrase-fd N   read the passphrase or PIN from this descriptor\n"
+	      "      --passphrase-file FILE  or from the first line of this file\n",
 	      stdout);
-}
-
-static int parse_fd(const char *text, int *out)
-{
-	char *end;
-	long value = strtol(text, &end, 10);
-
-	if (end == text || *end || value < 0 || value > 1 << 20)
-		return -1;
-	*out = (int)value;
-	return 0;
 }
 
 static int parse(int argc, char **argv, struct build_options *o, bool *asked_help, struct err *e)
 {
 	static const struct option known[] = {
 		{"output", required_argument, NULL, 'o'},    {"key", required_argument, NULL, 'k'},
-		{"cert", required_argument, NULL, 'c'},	     {"pass-fd", required_argument, NULL, 'f'},
-		{"pass-file", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
+		{"cert", required_argument, NULL, 'c'},	     {"passphrase-fd", required_argument, NULL, 'f'},
+		{"passphrase-file", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},	     {0},
 	};
 	int c;
@@ -54,13 +42,13 @@ static int parse(int argc, char **argv, struct build_options *o, bool *asked_hel
 		if (c == 'o')
 			o->output = optarg;
 		else if (c == 'k')
-			o->key = optarg;
+			o->signing.key = optarg;
 		else if (c == 'c')
-			o->cert = optarg;
+			o->signing.cert = optarg;
 		else if (c == 'p')
-			o->pass.file = optarg;
-		else if (c == 'f' && parse_fd(optarg, &o->pass.fd))
-			return err_set(e, ERR_USAGE, "--pass-fd %s is no descriptor", optarg);
+			o->signing.pass.file = optarg;
+		else if (c == 'f' && signing_parse_fd(optarg, &o->signing.pass.fd, e))
+			return -1;
 		else if (c == 'h')
 			*asked_help = true;
 		else if (c == ':' || c == '?')
@@ -71,7 +59,7 @@ static int parse(int argc, char **argv, struct build_options *o, bool *asked_hel
 		return 0;
 	if (argc - optind != 1)
 		return err_set(e, ERR_USAGE, "build: give one folder");
-	if (!o->key != !o->cert)
+	if (!o->signing.key != !o->signing.cert)
 		return err_set(e, ERR_USAGE, "build: --key and --cert go together");
 	o->folder = argv[optind];
 	return 0;
@@ -103,36 +91,13 @@ static void end_progress(void)
 	fputs("\r\033[K", stderr);
 }
 
-/* Adds sig/<signer>.p7s. */
-static int sign_manifest(const struct build_options *o, const char *manifest, size_t size, struct bundle_files *files,
-			 struct err *e)
-{
-	OWN_FREE uint8_t *pem = NULL;
-	OWN_FREE uint8_t *der = NULL;
-	OWN(cert) struct cert *cert = NULL;
-	OWN(signing_key) struct signing_key *key = NULL;
-	size_t pem_size = 0, der_size = 0;
-	char hex[DIGEST_HEX_BYTES], path[BUNDLE_PATH_MAX + 1];
-	struct cert_info info;
-
-	if (file_read(o->cert, 1 << 20, ERR_CERTIFICATE_MALFORMED, &pem, &pem_size, e))
-		return -1;
-	if (cert_from_pem(pem, pem_size, &cert, e))
-		return err_wrap(e, "%s", o->cert);
-	if (signing_key_open(o->key, &o->pass, &key, e) || cms_sign(manifest, size, cert, key, &der, &der_size, e))
-		return -1;
-	cert_info(cert, &info);
-	digest_hex(&info.signer, hex);
-	snprintf(path, sizeof(path), "sig/%s.p7s", hex);
-	return bundle_files_add(files, path, der, der_size, e);
-}
-
 static int make_files(const struct build_options *o, const struct manifest *m, const struct built *built,
 		      struct bundle_files **out, struct err *e)
 {
 	OWN(bundle_files) struct bundle_files *files = NULL;
 	OWN(manifest) struct manifest *again = NULL;
 	OWN_FREE char *text = NULL;
+	struct digest signer;
 	size_t size = 0;
 
 	if (manifest_format(m, &text, &size, e))
@@ -142,11 +107,11 @@ static int make_files(const struct build_options *o, const struct manifest *m, c
 		return err_wrap(e, "the manifest that was derived");
 	if (bundle_files_new(&files, e) || bundle_files_add(files, "manifest.json", (const uint8_t *)text, size, e))
 		return -1;
-	if (o->key && sign_manifest(o, text, size, files, e))
-		return -1;
 	for (size_t i = 0; i < built->count; i++)
 		if (bundle_files_add(files, built->objects[i].path, built->objects[i].data, built->objects[i].size, e))
 			return -1;
+	if (o->signing.key && signing_add(&o->signing, &files, &signer, e))
+		return -1;
 	*out = TAKE_PTR(files);
 	return 0;
 }
@@ -163,13 +128,13 @@ static int write_bundle(const struct build_options *o, const struct manifest *m,
 	if (file_replace_at(AT_FDCWD, o->output ? o->output : name, tar, size, 0644, e))
 		return -1;
 	fprintf(stderr, "obspkg: %s: %s %s, serial %llu, %zu objects, %zu bytes%s\n", o->output ? o->output : name, m->name,
-		m->version, (unsigned long long)m->serial, m->object_count, size, o->key ? ", signed" : "");
+		m->version, (unsigned long long)m->serial, m->object_count, size, o->signing.key ? ", signed" : "");
 	return 0;
 }
 
 int cmd_build(int argc, char **argv, struct err *e)
 {
-	struct build_options o = {.pass = {.fd = -1, .ask = true}};
+	struct build_options o = {.signing.pass = {.fd = -1, .ask = true}};
 	OWN(definition) struct definition *definition = NULL;
 	OWN(manifest) struct manifest *m = NULL;
 	OWN(built) struct built *built = NULL;

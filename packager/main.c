@@ -8,11 +8,11 @@ static const struct {
 	int (*run)(int argc, char **argv, struct err *e);
 	const char *help;
 } commands[] = {
-	{"build", cmd_build, "compile a folder with a bundle.json into a bundle"},
-	{"inspect", cmd_inspect, "show what is in a bundle"},
 	{"keygen", cmd_keygen, "make a key and its certificate"},
+	{"build", cmd_build, "compile a folder with a bundle.json into a bundle"},
 	{"sign", cmd_sign, "add a signature to a bundle"},
 	{"verify", cmd_verify, "check a bundle as far as that needs no host"},
+	{"inspect", cmd_inspect, "show what is in a bundle"},
 };
 
 static void help(FILE *f)
