@@ -19,7 +19,7 @@ FUZZ_TARGETS += archive manifest
 $(foreach t,archive manifest,$(eval fuzz/$(t)_libs := bundles base))
 $(foreach t,archive manifest,$(eval fuzz/$(t)_pkgs := libarchive jansson libcrypto))
 
-worker_tests := dns json loop request ring stream
+worker_tests := dns filter json loop request ring stream table
 UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
@@ -31,5 +31,24 @@ UNIT_TESTS += $(addprefix keys_,$(keys_tests))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)_test.c tests/unit/pki.c))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_libs := keys bundles base))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
+FUZZ_TARGETS += cms policy
+$(foreach t,cms policy,$(eval fuzz/$(t)_libs := keys bundles base))
+$(foreach t,cms policy,$(eval fuzz/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson))
 
 E2E_TESTS += commands install
+
+UNIT_TESTS += sandbox_roles ipc_msg monitor_state monitor_audit monitor_admit
+tests/bin/sandbox_roles_src := tests/unit/sandbox_roles_test.c
+tests/bin/sandbox_roles_libs := sandbox base
+tests/bin/sandbox_roles_pkgs := libcap libseccomp cmocka
+tests/bin/ipc_msg_src := tests/unit/ipc_msg_test.c
+tests/bin/ipc_msg_libs := ipc base
+tests/bin/ipc_msg_pkgs := cmocka
+$(foreach t,state audit,$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c))
+$(foreach t,state audit,$(eval tests/bin/monitor_$(t)_libs := monitor bundles base))
+$(foreach t,state audit,$(eval tests/bin/monitor_$(t)_pkgs := libcrypto jansson cmocka))
+tests/bin/monitor_state_ldflags := -Wl,--wrap=renameat
+tests/bin/monitor_audit_ldflags := -Wl,--wrap=write
+tests/bin/monitor_admit_src := tests/unit/monitor_admit_test.c tests/unit/pki.c
+tests/bin/monitor_admit_libs := monitor ipc keys bundles base
+tests/bin/monitor_admit_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
