@@ -20,7 +20,10 @@ static void range_of(const json_t *p, char *dst, size_t size)
 	size_t i, used = 0;
 
 	dst[0] = '\0';
-	if (min && max && min[0] && max[0])
+	/* Nobody reads the largest number of 64 bits as a bound. */
+	if (min && max && strcmp(max, "18446744073709551615") == 0)
+		snprintf(dst, size, "from %s", min);
+	else if (min && max && min[0] && max[0])
 		snprintf(dst, size, "%s to %s", min, max);
 	json_array_foreach(words, i, word)
 	{

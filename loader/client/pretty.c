@@ -62,7 +62,7 @@ static const struct {
 
 void pretty_init(struct pretty *p, const struct term *term)
 {
-	*p = (struct pretty){.term = *term, .event_columns = 14, .process_columns = 16};
+	*p = (struct pretty){.term = *term, .event_columns = 18, .process_columns = 18};
 }
 
 static enum style style_of(const char *event)

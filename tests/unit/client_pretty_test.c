@@ -40,7 +40,7 @@ static void pretty_tcp_close_is_one_aligned_line(void **state)
 
 	(void)state;
 	assert_string_equal(out,
-			    "10:00:00.123  tcp.close       curl[4242]        10.0.0.1:4242 \xe2\x86\x92 10.0.0.7:443   "
+			    "10:00:00.123  tcp.close           curl[4242]          10.0.0.1:4242 \xe2\x86\x92 10.0.0.7:443   "
 			    "sent_bytes=812B received_bytes=3.4KiB srtt=1.2ms duration=1.5s state=close\n");
 }
 
@@ -151,7 +151,7 @@ static void pretty_lost_is_highlighted_on_a_terminal_only(void **state)
 
 	(void)state;
 	assert_null(strchr(a, '\033'));
-	assert_non_null(strstr(a, "obs.lost        obs/network        source"));
+	assert_non_null(strstr(a, "obs.lost            obs/network          source"));
 	assert_non_null(strstr(a, "count=12\n"));
 	assert_non_null(strstr(b, "\033[1;41mobs.lost\033[0m"));
 }
