@@ -187,6 +187,34 @@ check "escape sequence in a process name does not reach a terminal" lacks "$(pri
 check "bell in a process name does not reach a terminal" lacks "$(printf '\007')" "$E2E_TMP/evil"
 check "events on a terminal is coloured" grep -q "$(printf '\033\\[')" "$E2E_TMP/evil"
 
+# The same in the name that somebody looks up.
+cp "$BUILD/bundles/network.tar" "$E2E_TMP/network.tar"
+"$OBSPKG" sign --key "$E2E_TMP/signer/signer.key" --cert "$cert" "$E2E_TMP/network.tar" >/dev/null
+load trust add "$cert" --names 'obs/*' >/dev/null
+check "the network bundle is installed beside" load install "$E2E_TMP/network.tar"
+cat >"$E2E_TMP/lookup.py" <<'END'
+import socket, struct, subprocess, time
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+server, client = socket.socket(type=socket.SOCK_DGRAM), socket.socket(type=socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+name = b"\x0aevil\x1b[31m\x07\x07example\x00"
+for number in range(30):
+    client.sendto(struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + name + b"\0\1\0\1", ("127.0.0.1", 53))
+    query, peer = server.recvfrom(512)
+    server.sendto(query[:2] + b"\x81\x83" + query[4:], peer)
+    client.recv(512)
+    time.sleep(0.1)
+END
+timeout 10 script -qec "TERM=xterm '$OBSLOAD' events --run-dir '$E2E_TMP/run' --count 1 --where 'dns.question.name ~ evil*'" \
+	/dev/null >"$E2E_TMP/lookup" </dev/null &
+reader=$!
+unshare --net python3 "$E2E_TMP/lookup.py"
+wait "$reader" || true
+check "escape sequence in a DNS name is shown harmless on a terminal" grep -qE 'question.name=.*evil\\(027|x1b)\[31m' "$E2E_TMP/lookup"
+check "escape sequence in a DNS name does not reach a terminal" lacks "$(printf 'evil\033')" "$E2E_TMP/lookup"
+check "bell in a DNS name does not reach a terminal" lacks "$(printf '\007')" "$E2E_TMP/lookup"
+check "the network bundle is removed again" load remove obs/network
+
 # ---- who may ask ----
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$OBSLOAD" "$@" --run-dir "$E2E_TMP/run"; }
 check_refused "control is denied to others" daemon.denied 4 as_nobody list
