@@ -35,7 +35,7 @@ FUZZ_TARGETS += cms policy
 $(foreach t,cms policy,$(eval fuzz/$(t)_libs := keys bundles base))
 $(foreach t,cms policy,$(eval fuzz/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson))
 
-E2E_TESTS += commands install
+E2E_TESTS += commands install readme
 
 UNIT_TESTS += sandbox_roles ipc_msg monitor_state monitor_audit monitor_admit
 tests/bin/sandbox_roles_src := tests/unit/sandbox_roles_test.c
