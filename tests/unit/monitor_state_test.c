@@ -1,0 +1,268 @@
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "loader/monitor/state.h"
+
+static char folder[64];
+static bool fail_rename;
+
+int __real_renameat(int a, const char *from, int b, const char *to);
+int __wrap_renameat(int a, const char *from, int b, const char *to);
+int __wrap_renameat(int a, const char *from, int b, const char *to)
+{
+	if (fail_rename) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return __real_renameat(a, from, b, to);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	fail_rename = false;
+	snprintf(folder, sizeof(folder), "/tmp/obs-state.XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int drop(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+	(void)st;
+	(void)kind;
+	(void)ftw;
+	return remove(path);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return nftw(folder, drop, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	OWN_FILE FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+}
+
+static bool exists(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	return access(path, F_OK) == 0;
+}
+
+static void fill(struct state *s)
+{
+	struct err e = ERR_INIT;
+	struct state_bundle *b;
+
+	snprintf(s->boot_id, sizeof(s->boot_id), "0b5e6f10-0000-4000-8000-000000000000");
+	assert_int_equal(state_add(s, "obs/network", &b, &e), 0);
+	b->highest = 7;
+	memset(&b->highest_digest, 0x71, sizeof(b->highest_digest));
+	b->installed = true;
+	b->serial = 5;
+	memset(&b->digest, 0x51, sizeof(b->digest));
+	snprintf(b->version, sizeof(b->version), "1.2 \"beta\"");
+	b->installed_at = 1700000000;
+	memset(&b->signers[0], 0xab, sizeof(b->signers[0]));
+	b->signer_count = 1;
+	assert_int_equal(state_param_set(b, "every", "10", &e), 0);
+	assert_int_equal(state_param_set(b, "ports", "", &e), 0);
+	assert_int_equal(state_add(s, "obs/removed", &b, &e), 0);
+	b->highest = 3;
+}
+
+static void open_missing_is_empty(void **unused)
+{
+	struct state s = STATE_INIT;
+	struct err e = ERR_INIT;
+
+	(void)unused;
+	assert_int_equal(state_open(folder, &s, &e), 0);
+	assert_int_equal(s.count, 0);
+	assert_string_equal(s.boot_id, "");
+	state_free(&s);
+}
+
+static void save_then_open_is_equal(void **unused)
+{
+	struct state s = STATE_INIT, again = STATE_INIT;
+	struct err e = ERR_INIT;
+
+	(void)unused;
+	assert_int_equal(state_open(folder, &s, &e), 0);
+	fill(&s);
+	assert_int_equal(state_save(&s, &e), 0);
+	assert_int_equal(state_open(folder, &again, &e), 0);
+	assert_int_equal(again.count, 2);
+	const struct state_bundle *a = state_find(&s, "obs/network"), *b = state_find(&again, "obs/network");
+	assert_non_null(b);
+	assert_string_equal(again.boot_id, s.boot_id);
+	assert_true(b->highest == 7 && b->serial == 5 && b->installed && b->installed_at == 1700000000);
+	assert_memory_equal(&a->digest, &b->digest, sizeof(a->digest));
+	assert_memory_equal(&a->highest_digest, &b->highest_digest, sizeof(a->digest));
+	assert_string_equal(b->version, "1.2 \"beta\"");
+	assert_int_equal(b->signer_count, 1);
+	assert_string_equal(state_param_get(b, "every"), "10");
+	assert_string_equal(state_param_get(b, "ports"), "");
+	assert_null(state_param_get(b, "other"));
+	b = state_find(&again, "obs/removed");
+	assert_true(b && !b->installed && b->highest == 3);
+	state_free(&s);
+	state_free(&again);
+}
+
+static void save_failed_rename_keeps_the_old_one(void **unused)
+{
+	struct state s = STATE_INIT, again = STATE_INIT;
+	struct err e = ERR_INIT;
+	struct state_bundle *b;
+
+	(void)unused;
+	assert_int_equal(state_open(folder, &s, &e), 0);
+	fill(&s);
+	assert_int_equal(state_save(&s, &e), 0);
+	assert_int_equal(state_add(&s, "obs/third", &b, &e), 0);
+	b->highest = 1;
+	fail_rename = true;
+	assert_int_equal(state_save(&s, &e), -1);
+	assert_int_equal(e.code, ERR_STATE_IO);
+	assert_int_equal(e.errnum, ENOSPC);
+	assert_int_equal(state_open(folder, &again, &e), 0);
+	assert_int_equal(again.count, 2);
+	state_free(&s);
+	state_free(&again);
+}
+
+#define HEX "abababababababababababababababababababababababababababababababab"
+
+static void open_malformed_is_refused(void **unused)
+{
+	static const struct {
+		const char *json;
+		enum err_code code;
+	} cases[] = {
+		{"", ERR_STATE_CORRUPT},
+		{"{", ERR_STATE_CORRUPT},
+		{"[]", ERR_STATE_CORRUPT},
+		{"{\"schema\":2,\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_VERSION},
+		{"{\"schema\":\"1\",\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[],\"x\":1}", ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"schema\":1,\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[]} x", ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"bundles\":[]}", ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":{}}", ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/../b\",\"highest\":1,\"highest_digest\":\"" HEX
+		 "\"}]}",
+		 ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":0,\"highest_digest\":\"" HEX
+		 "\"}]}",
+		 ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"AB\"}]}",
+		 ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX
+		 "\"},{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX "\"}]}",
+		 ERR_STATE_CORRUPT},
+		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX
+		 "\",\"installed\":{\"serial\":2,\"digest\":\"" HEX
+		 "\",\"version\":\"\",\"at\":1,\"signers\":[],\"parameters\":{}}}]}",
+		 ERR_STATE_CORRUPT},
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct state s = STATE_INIT;
+		struct err e = ERR_INIT;
+		write_file("state.json", cases[i].json);
+		assert_int_equal(state_open(folder, &s, &e), -1);
+		assert_int_equal(e.code, cases[i].code);
+		assert_int_equal(s.dir_fd, -1);
+	}
+}
+
+static void store_then_stored_gives_the_bytes(void **unused)
+{
+	struct state s = STATE_INIT;
+	struct err e = ERR_INIT;
+	char bytes[8] = "";
+	int fd = -1;
+
+	(void)unused;
+	assert_int_equal(state_open(folder, &s, &e), 0);
+	assert_int_equal(state_store(&s, "obs/network", 5, "bundle", 6, &e), 0);
+	assert_int_equal(state_stored(&s, "obs/network", 5, &fd, &e), 0);
+	assert_int_equal(read(fd, bytes, sizeof(bytes)), 6);
+	assert_string_equal(bytes, "bundle");
+	close(fd);
+	assert_int_equal(state_stored(&s, "obs/network", 6, &fd, &e), -1);
+	assert_int_equal(e.code, ERR_STATE_CORRUPT);
+	assert_int_equal(state_unstore(&s, "obs/network", 5, &e), 0);
+	assert_int_equal(state_unstore(&s, "obs/network", 5, &e), 0);
+	assert_false(exists("bundles"));
+	state_free(&s);
+}
+
+static void store_name_outside_is_refused(void **unused)
+{
+	struct state s = STATE_INIT;
+	struct err e = ERR_INIT;
+
+	(void)unused;
+	assert_int_equal(state_open(folder, &s, &e), 0);
+	assert_int_equal(state_store(&s, "../up", 5, "bundle", 6, &e), -1);
+	assert_int_equal(state_store(&s, "plain", 5, "bundle", 6, &e), -1);
+	state_free(&s);
+}
+
+static void sweep_removes_what_state_does_not_name(void **unused)
+{
+	struct state s = STATE_INIT;
+	struct err e = ERR_INIT;
+
+	(void)unused;
+	assert_int_equal(state_open(folder, &s, &e), 0);
+	fill(&s);
+	assert_int_equal(state_store(&s, "obs/network", 5, "a", 1, &e), 0);
+	assert_int_equal(state_store(&s, "obs/network", 6, "b", 1, &e), 0);
+	assert_int_equal(state_store(&s, "obs/removed", 3, "c", 1, &e), 0);
+	assert_int_equal(state_store(&s, "gone/away", 1, "d", 1, &e), 0);
+	write_file(".state.json.0123456789abcdef", "x");
+	assert_int_equal(state_sweep(&s, &e), 0);
+	assert_true(exists("bundles/obs/network/5.tar"));
+	assert_false(exists("bundles/obs/network/6.tar"));
+	assert_false(exists("bundles/obs/removed"));
+	assert_false(exists("bundles/gone"));
+	assert_false(exists(".state.json.0123456789abcdef"));
+	state_free(&s);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(open_missing_is_empty),
+		TEST(save_then_open_is_equal),
+		TEST(save_failed_rename_keeps_the_old_one),
+		TEST(open_malformed_is_refused),
+		TEST(store_then_stored_gives_the_bytes),
+		TEST(store_name_outside_is_refused),
+		TEST(sweep_removes_what_state_does_not_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
