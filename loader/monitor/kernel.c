@@ -72,6 +72,7 @@ int kernel_bundle_new(const struct kernel_host *host, const struct verified_bund
 		return err_errno(e, ERR_NOMEM, "bundle %s", m->name);
 	kb->host.pin_root = kb->pin_root;
 	kb->host.cgroup_root = kb->cgroup_root;
+	kb->uprobe_multi = probe_uprobe_multi();
 	for (size_t i = 0; i < m->object_count; i++)
 		if (strcmp(m->objects[i].arch, arch) == 0 && add_object(kb, &m->objects[i], e))
 			return -1;

@@ -157,8 +157,7 @@ static int attach_trace(struct kernel_bundle *kb, struct kernel_prog *p, struct 
 	return attachment_add_link(p, bpf_program__attach_trace(p->bpf), e);
 }
 
-/* "name+0x10" into name and offset. */
-static int split_offset(char *symbol, size_t *offset, struct err *e)
+int attach_split_offset(char *symbol, size_t *offset, struct err *e)
 {
 	char *plus = strchr(symbol, '+'), *end;
 
@@ -180,48 +179,9 @@ static int attach_kprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct
 
 	(void)kb;
 	snprintf(symbol, sizeof(symbol), "%s", p->program->target);
-	if (split_offset(symbol, &opts.offset, e))
+	if (attach_split_offset(symbol, &opts.offset, e))
 		return -1;
 	return attachment_add_link(p, bpf_program__attach_kprobe_opts(p->bpf, symbol, &opts), e);
-}
-
-static int target_file(const struct kernel_prog *p, char path[static PATH_MAX], char *rest, size_t rest_size,
-		       struct err *e)
-{
-	char file[PATH_MAX];
-
-	if (!target_split(p->program->target, file, rest, rest_size))
-		return err_set(e, ERR_KERNEL_ATTACH, "target \"%s\" is no file:name", p->program->target);
-	if (!target_resolve(file, path))
-		return err_set(e, ERR_KERNEL_ATTACH, "there is no file %s", file);
-	return 0;
-}
-
-static int attach_uprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
-{
-	char path[PATH_MAX], symbol[512];
-	size_t offset;
-
-	(void)kb;
-	if (target_file(p, path, symbol, sizeof(symbol), e) || split_offset(symbol, &offset, e))
-		return -1;
-	LIBBPF_OPTS(bpf_uprobe_opts, opts, .func_name = symbol,
-		    .retprobe = strcmp(p->program->attach, "uretprobe") == 0);
-	return attachment_add_link(p, bpf_program__attach_uprobe_opts(p->bpf, -1, path, offset, &opts), e);
-}
-
-static int attach_usdt(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
-{
-	char path[PATH_MAX], provider[512];
-
-	if (target_file(p, path, provider, sizeof(provider), e))
-		return -1;
-	char *name = strchr(provider, ':');
-	if (!name)
-		return err_set(e, ERR_KERNEL_ATTACH, "target \"%s\" is no file:provider:name", p->program->target);
-	*name++ = '\0';
-	kb->objects[p->object].keep_libbpf = true;
-	return attachment_add_link(p, bpf_program__attach_usdt(p->bpf, -1, path, provider, name, NULL), e);
 }
 
 /* Software cpu-clock on every CPU: works without hardware counters, in virtual machines too. */
@@ -269,9 +229,9 @@ static const struct {
 	{"fexit", attach_trace},
 	{"kprobe", attach_kprobe},
 	{"kretprobe", attach_kprobe},
-	{"uprobe", attach_uprobe},
-	{"uretprobe", attach_uprobe},
-	{"usdt", attach_usdt},
+	{"uprobe", uprobe_attach},
+	{"uretprobe", uprobe_attach},
+	{"usdt", usdt_attach},
 	{"perf_event", attach_perf_event},
 	{"cgroup_skb", net_attach_cgroup},
 	{"sockops", net_attach_cgroup},

@@ -92,6 +92,7 @@ struct kernel_bundle {
 	struct kernel_prog *progs;
 	struct kernel_program *views; /* what callers see, as progs */
 	size_t prog_count;
+	bool uprobe_multi; /* the kernel has uprobe links of its own (Linux 6.6), which need no perf event */
 	bool pins;	/* pins exist: detaching at close would lose what shall go on */
 	bool tc_record; /* the folder under construction holds records of tc filters */
 };
@@ -131,6 +132,7 @@ MUST_CHECK int view_check_map(const struct kernel_map *m, int fd, struct err *e)
 struct probe;
 MUST_CHECK int probe_new(const struct kernel_host *host, struct probe **out, struct err *e);
 void probe_free(struct probe **p);
+bool probe_uprobe_multi(void);
 MUST_CHECK int probe_requirements(const struct probe *p, const struct manifest *m, struct err *e);
 /* False: this kernel or host lacks it, and reason says what. True: it may still refuse. */
 bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size);
@@ -140,13 +142,16 @@ bool probe_program(struct probe *p, const struct manifest_program *program, char
 bool target_resolve(const char *file, char path[static PATH_MAX]);
 /* "file:symbol[+0x10]" or "file:provider:name" taken apart. */
 bool target_split(const char *target, char file[static PATH_MAX], char *rest, size_t rest_size);
-bool target_has_symbol(const char *path, const char *symbol);
+/* The file offset of a function; what follows a '+' in symbol is ignored. */
+bool target_symbol(const char *path, const char *symbol, uint64_t *offset);
 bool target_has_usdt(const char *path, const char *provider, const char *name);
 
 /* ---- kernel_attach.c, kernel_net.c, kernel_iter.c ---- */
 MUST_CHECK int attach_prog(struct kernel_bundle *kb, size_t i, struct err *e);
 void detach_prog(struct kernel_bundle *kb, size_t i);
 bool attach_kind_known(const char *kind);
+/* "name+0x10" into name and offset. */
+MUST_CHECK int attach_split_offset(char *symbol, size_t *offset, struct err *e);
 MUST_CHECK int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err *e);
 /* Takes link over; NULL is errno's failure. */
 MUST_CHECK int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err *e);
@@ -161,6 +166,13 @@ bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id);
 
 MUST_CHECK int iter_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 MUST_CHECK int iter_run(struct kernel_bundle *kb, size_t i, struct err *e);
+
+/* ---- kernel_uprobe.c ---- */
+enum { UPROBE_MULTI = 48 }; /* BPF_TRACE_UPROBE_MULTI, of Linux 6.6: newer than the headers of Debian 12 */
+MUST_CHECK int uprobe_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+MUST_CHECK int usdt_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+/* A link at file offsets of path, or -1 with errno. */
+int uprobe_multi_link(int prog_fd, const char *path, const uint64_t *offsets, uint32_t count, bool at_return);
 
 /* ---- kernel_pin.c ---- */
 /* Records a tc filter that is about to be made, so that a crash leaves something to find it by. */

@@ -174,6 +174,18 @@ static bool is_usdt_map(const char *name)
 	return strncmp(name, "__bpf_usdt_", strlen("__bpf_usdt_")) == 0;
 }
 
+static bool is_uprobe(const struct kernel_prog *p)
+{
+	return strcmp(p->program->attach, "uprobe") == 0 || strcmp(p->program->attach, "uretprobe") == 0;
+}
+
+static void set_up_program(const struct kernel_bundle *kb, const struct kernel_prog *p, struct bpf_program *program)
+{
+	bpf_program__set_autoload(program, true);
+	if (kb->uprobe_multi && is_uprobe(p))
+		bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
+}
+
 static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct bpf_object **out, struct err *e)
 {
 	/* A custom BTF path, even the usual one, keeps libbpf 1.1 from looking at modules' BTF, which needs
@@ -192,7 +204,7 @@ static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct
 		bpf_program__set_autoload(program, false);
 		for (size_t i = 0; i < kb->prog_count; i++)
 			if (wants(kb, i, o) && strcmp(kb->progs[i].program->name, bpf_program__name(program)) == 0)
-				bpf_program__set_autoload(program, true);
+				set_up_program(kb, &kb->progs[i], program);
 	}
 	return 0;
 }

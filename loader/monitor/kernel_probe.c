@@ -284,6 +284,20 @@ static bool probe_file(const struct manifest_program *program, char path[static 
 	return true;
 }
 
+/* A folder cannot be probed: a kernel that has such links says so, one that has not does not know the request. */
+bool probe_uprobe_multi(void)
+{
+	struct bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)UPROBE_MULTI);
+	uint64_t offset = 0;
+	OWN_FD int prog = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", insns, ARRAY_LEN(insns), &opts);
+
+	if (prog < 0)
+		return false;
+	OWN_FD int link = uprobe_multi_link(prog, "/", &offset, 1, false);
+	return link < 0 && errno == EBADF;
+}
+
 static bool probe_uprobe(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
 {
 	char path[PATH_MAX], symbol[512];
@@ -291,7 +305,8 @@ static bool probe_uprobe(struct probe *p, const struct manifest_program *program
 	(void)p;
 	if (!probe_file(program, path, symbol, sizeof(symbol), needs, size))
 		return false;
-	return target_has_symbol(path, symbol) || needs_text(needs, size, "the function %s in %s", symbol, path);
+	uint64_t offset;
+	return target_symbol(path, symbol, &offset) || needs_text(needs, size, "the function %s in %s", symbol, path);
 }
 
 static bool probe_usdt(struct probe *p, const struct manifest_program *program, char *needs, size_t size)

@@ -84,7 +84,21 @@ static bool same_symbol(const char *has, const char *wanted, size_t len)
 	return has && strncmp(has, wanted, len) == 0 && (has[len] == '\0' || has[len] == '@');
 }
 
-static bool section_has_symbol(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, const char *symbol, size_t len)
+/* Where in the file the symbol's first byte is: uprobes are placed by file offset. */
+static bool file_offset(Elf *elf, const GElf_Sym *sym, uint64_t *out)
+{
+	GElf_Shdr holds;
+	Elf_Scn *section = elf_getscn(elf, sym->st_shndx);
+
+	if (!section || !gelf_getshdr(section, &holds) || sym->st_value < holds.sh_addr ||
+	    sym->st_value - holds.sh_addr >= holds.sh_size)
+		return false;
+	*out = sym->st_value - holds.sh_addr + holds.sh_offset;
+	return true;
+}
+
+static bool section_find_symbol(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, const char *symbol, size_t len,
+				uint64_t *offset)
 {
 	Elf_Data *data = elf_getdata(section, NULL);
 	size_t count = header->sh_entsize ? header->sh_size / header->sh_entsize : 0;
@@ -96,13 +110,14 @@ static bool section_has_symbol(Elf *elf, Elf_Scn *section, const GElf_Shdr *head
 		int type = GELF_ST_TYPE(sym.st_info);
 		if (sym.st_shndx == SHN_UNDEF || (type != STT_FUNC && type != STT_GNU_IFUNC))
 			continue;
-		if (same_symbol(elf_strptr(elf, header->sh_link, sym.st_name), symbol, len))
+		if (same_symbol(elf_strptr(elf, header->sh_link, sym.st_name), symbol, len) &&
+		    file_offset(elf, &sym, offset))
 			return true;
 	}
 	return false;
 }
 
-bool target_has_symbol(const char *path, const char *symbol)
+bool target_symbol(const char *path, const char *symbol, uint64_t *offset)
 {
 	OWN_ELF struct elf_file f = {.fd = -1};
 	size_t len = strcspn(symbol, "+");
@@ -115,7 +130,7 @@ bool target_has_symbol(const char *path, const char *symbol)
 		if (!gelf_getshdr(section, &header) ||
 		    (header.sh_type != SHT_SYMTAB && header.sh_type != SHT_DYNSYM))
 			continue;
-		if (section_has_symbol(f.elf, section, &header, symbol, len))
+		if (section_find_symbol(f.elf, section, &header, symbol, len, offset))
 			return true;
 	}
 	return false;

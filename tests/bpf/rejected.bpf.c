@@ -3,7 +3,7 @@
 /* The verifier refuses a map's value that is used unchecked. */
 SEC("raw_tp/sched_switch") int on_rejected(__u64 *ctx)
 {
-	__u32 slot = 0;
+	__u32 slot = bpf_get_prandom_u32();
 	__u64 *count = bpf_map_lookup_elem(&hits, &slot);
 
 	return (int)*count;

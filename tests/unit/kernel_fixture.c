@@ -3,7 +3,6 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
@@ -34,7 +33,7 @@ static void die_of(const struct err *e)
 /* ---- bundles ---- */
 
 /* <build>/tests/bin/x finds <build>/tests/bpf; OBS_TEST_BPF says otherwise (a virtual machine). */
-static void object_path(const char *name, char path[static PATH_MAX])
+void fixture_object_path(const char *name, char path[static PATH_MAX])
 {
 	char exe[PATH_MAX - 256];
 	const char *given = getenv("OBS_TEST_BPF");
@@ -62,7 +61,7 @@ static void load(const char *name, const char *arch, struct loaded *l, struct ma
 	char path[PATH_MAX];
 	struct err e = ERR_INIT;
 
-	object_path(name, path);
+	fixture_object_path(name, path);
 	if (file_read(path, BUNDLE_OBJECT_MAX_BYTES, ERR_LIMIT, &l->bytes, &l->size, &e) ||
 	    object_read(name, l->bytes, l->size, &l->object, &e))
 		die_of(&e);

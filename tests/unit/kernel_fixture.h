@@ -3,6 +3,8 @@
 #ifndef OBS_TESTS_KERNEL_FIXTURE_H
 #define OBS_TESTS_KERNEL_FIXTURE_H
 
+#include <linux/limits.h>
+
 #include "keys/gate.h"
 #include "loader/monitor/kernel.h"
 
@@ -13,6 +15,9 @@ struct fixture_spec {
 	/* May change the manifest before it is signed; NULL. */
 	void (*change)(struct manifest *m);
 };
+
+/* The file of an object of tests/bpf. */
+void fixture_object_path(const char *name, char path[static PATH_MAX]);
 
 struct verified_bundle *fixture_bundle(const struct fixture_spec *spec);
 
