@@ -57,6 +57,10 @@ static int place_fds(const int *fds, size_t fd_count, int report_fd, int program
 {
 	int moved[CHILD_MAX_FDS];
 
+	/* Standard error is the log; a terminal's other ends are nobody's business. */
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0)
+		return -1;
 	for (size_t i = 0; i < fd_count; i++) {
 		moved[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, PARKED_FD);
 		if (fds[i] >= 0 && moved[i] < 0)
