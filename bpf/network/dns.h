@@ -65,10 +65,11 @@ struct dns_message {
 	__u32 size;
 };
 
-/* min(n, most), in a form that the verifier keeps track of. */
+/* n, but at least 1 and at most `most`, in a form that the verifier keeps track of: Linux 6.1 refuses a length that may
+ * be 0. A message with nothing there fails to be read, which is seen. */
 static __always_inline __u32 dns_clamp(__u32 n, __u32 most)
 {
-	asm volatile("if %0 <= %1 goto +1\n%0 = %1" : "+r"(n) : "i"(most));
+	asm volatile("if %0 <= %1 goto +1\n%0 = %1\nif %0 > 0 goto +1\n%0 = 1" : "+r"(n) : "i"(most));
 	return n;
 }
 
@@ -97,7 +98,7 @@ static __always_inline void dns_question(struct __sk_buff *skb, const struct pac
 	lookup->attempts = 1;
 	lookup->size = m->size;
 	n = dns_clamp(m->here, DNS_QUESTION_BYTES);
-	if (n && !bpf_skb_load_bytes(skb, m->offset, lookup->question, n))
+	if (!bpf_skb_load_bytes(skb, m->offset, lookup->question, n))
 		lookup->captured = n;
 }
 
@@ -136,7 +137,7 @@ static __always_inline void dns_answer(struct __sk_buff *skb, struct lookup_key 
 		n = dns_clamp(m->here, DNS_MESSAGE_BYTES);
 		e->size = m->size;
 		e->captured = n;
-		if (n && bpf_skb_load_bytes(skb, m->offset, e->message, n))
+		if (bpf_skb_load_bytes(skb, m->offset, e->message, n))
 			e->captured = 0;
 		obs_submit(&events, e);
 	}
