@@ -113,6 +113,8 @@ struct tcp_retransmit {
 	struct obs_endpoint endpoint;
 	enum state state OBS_AS("tcp.state");
 	__u32 bytes OBS_AS("tcp.segment_bytes") OBS_FORMAT("bytes");
+	__u32 segments OBS_AS("tcp.segments"); /* sent at once; their sum is tcp.retransmits of the connection */
+	__u32 _reserved;
 } OBS_EVENT(tcp_retransmit, 6, "tcp.retransmit");
 
 OBS_RING(events, 4 * 1024 * 1024);

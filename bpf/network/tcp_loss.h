@@ -41,7 +41,7 @@ static __always_inline bool loss_wanted(const struct obs_process *process, const
 	return obs_process_wanted(process) && obs_endpoint_wanted(endpoint);
 }
 
-static __always_inline void on_retransmit(struct sock *sk, __u32 bytes)
+static __always_inline void on_retransmit(struct sock *sk, struct sk_buff *skb)
 {
 	struct obs_process process = {};
 	struct obs_endpoint endpoint;
@@ -55,7 +55,9 @@ static __always_inline void on_retransmit(struct sock *sk, __u32 bytes)
 	if (!e)
 		return;
 	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->bytes = bytes;
+	e->bytes = skb->len;
+	e->segments = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb[0], tcp_gso_segs);
+	e->_reserved = 0;
 	obs_submit(&events, e);
 }
 
@@ -64,7 +66,7 @@ SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_retransmitted, struct sock *sk, struct sk_buff *skb)
 {
 	if (tcp_events)
-		on_retransmit(sk, skb->len);
+		on_retransmit(sk, skb);
 	return 0;
 }
 

@@ -3,15 +3,15 @@
 . "$(dirname "$0")/network_lib.sh"
 e2e_init "$@"
 namespaces_make
-background "$E2E_TMP/dnsmasq" in_b dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --log-queries \
+background "$E2E_TMP/dnsmasq" "${IN_B[@]}" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --log-queries \
 	--log-facility="$E2E_TMP/queries" --listen-address=10.77.0.2 --listen-address=fd77::2 --bind-interfaces --user=root \
 	--pid-file= --address=/test.obs/192.0.2.7 --address=/none.obs/
-wait_for 5 in_b sh -c 'ss -ulnH sport = :53 | grep -q .'
+wait_for 5 "${IN_B[@]}" sh -c 'ss -ulnH sport = :53 | grep -q .'
 network_install
 param dns_timeout_ms=1000
 
 ask() {
-	in_a python3 "$TOOLS/dns_ask.py" "$@" >"$E2E_TMP/answers" 2>&1 &
+	"${IN_A[@]}" python3 "$TOOLS/dns_ask.py" "$@" >"$E2E_TMP/answers" 2>&1 &
 	ASKER=$!
 	wait "$ASKER" || true
 }
@@ -41,7 +41,7 @@ done
 mkdir -p "$E2E_TMP/resolv"
 echo 'nameserver 10.77.0.2' >"$E2E_TMP/resolv/resolv.conf"
 # shellcheck disable=SC2016
-in_a unshare -m sh -c 'mount --bind "$1" "$(readlink -f /etc/resolv.conf)" && getent ahosts libc.test.obs' sh "$E2E_TMP/resolv/resolv.conf" \
+"${IN_A[@]}" unshare -m sh -c 'mount --bind "$1" "$(readlink -f /etc/resolv.conf)" && getent ahosts libc.test.obs' sh "$E2E_TMP/resolv/resolv.conf" \
 	>"$E2E_TMP/getent" 2>&1 || true
 check_seen libc_lookup 2 "$(lookup libc.test)"
 check_eq libc_types 'A AAAA' "$(events_where "$(lookup libc.test)" | jq -r .dns.question.type | sort | paste -sd ' ')"
@@ -51,10 +51,10 @@ ask connected 10.77.0.2 nothere.none.obs
 check_field nxdomain NXDOMAIN "$(lookup nothere)" .dns.response_code
 
 # Never answered, at a resolver that is not there.
-in_b ip addr add 10.77.0.3/24 dev veth0
-background "$E2E_TMP/deaf" in_b python3 -c 'import socket, time
+"${IN_B[@]}" ip addr add 10.77.0.3/24 dev veth0
+background "$E2E_TMP/deaf" "${IN_B[@]}" python3 -c 'import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("10.77.0.3", 53)); time.sleep(60)'
-wait_for 5 in_b sh -c 'ss -ulnH src 10.77.0.3:53 | grep -q .'
+wait_for 5 "${IN_B[@]}" sh -c 'ss -ulnH src 10.77.0.3:53 | grep -q .'
 ask ignored 10.77.0.3 unanswered.test.obs
 check_field unanswered "$ASKER timeout true" "$(lookup unanswered)" \
 	'"\(.process.pid) \(.error.type) \(.dns.lookup.duration_ns >= 1e9)"'

@@ -7,8 +7,15 @@ TOOLS=$E2E_ROOT/tests/e2e/tools
 EVENTS=
 NET_A=obs-a-$$ NET_B=obs-b-$$
 
-in_a() { nsenter --net=/run/netns/"$NET_A" "$@"; }
-in_b() { nsenter --net=/run/netns/"$NET_B" "$@"; }
+# Commands, not functions: in the background, $! is then the process itself.
+IN_A=(nsenter --net=/run/netns/"$NET_A") IN_B=(nsenter --net=/run/netns/"$NET_B")
+
+# Whether the kernel has an enum.
+kernel_has_enum() {
+	local found
+	found=$(bpftool btf dump file /sys/kernel/btf/vmlinux format raw 2>/dev/null | grep -c "ENUM '$1'" || true)
+	[ "$found" -gt 0 ]
+}
 
 # Namespaces A (10.77.0.1, fd77::1) and B (10.77.0.2, fd77::2), a veth pair between them.
 namespaces_make() {
@@ -77,7 +84,7 @@ background() {
 # play ADDRESS PORT SEND WANT [END [HOLD]] in A; $PLAY_PORT is the local port, $PLAY_PID the process.
 play() {
 	local log=$E2E_TMP/play
-	in_a python3 "$TOOLS/tcp_play.py" play "$@" >"$log" 2>&1 &
+	"${IN_A[@]}" python3 "$TOOLS/tcp_play.py" play "$@" >"$log" 2>&1 &
 	PLAY_PID=$!
 	wait "$PLAY_PID" || true
 	PLAY_PORT=$(head -n 1 "$log")

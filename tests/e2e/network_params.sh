@@ -3,7 +3,7 @@
 . "$(dirname "$0")/network_lib.sh"
 e2e_init "$@"
 namespaces_make
-background "$E2E_TMP/serve" in_b python3 "$TOOLS/tcp_play.py" serve :: 7000
+background "$E2E_TMP/serve" "${IN_B[@]}" python3 "$TOOLS/tcp_play.py" serve :: 7000
 SERVER=$STARTED
 wait_for 5 grep -q ready "$E2E_TMP/serve"
 network_install
@@ -21,7 +21,7 @@ expect() {
 	play 10.77.0.2 7000 100 100
 	port=$PLAY_PORT
 	# The socket's last change of state follows the process's end.
-	wait_for 5 in_a sh -c "! ss -tnH state established state fin-wait-1 sport = :$port | grep -q ." || true
+	wait_for 5 "${IN_A[@]}" sh -c "! ss -tnH state established state fin-wait-1 sport = :$port | grep -q ." || true
 	param "$3=${DEFAULT[$3]}"
 	play 10.77.0.2 7000 100 100
 	wait_for 5 seen 2 "$(of_play "$PLAY_PORT")" || fail "$1" "no events after the parameter was taken back"
@@ -51,7 +51,7 @@ expect tcp_events_off 0 tcp_events false
 
 # pid_include of a process that is to start: a shell says who it is, and becomes the client.
 # shellcheck disable=SC2016
-in_a sh -c 'echo $$ >"$1/pid"; while [ ! -e "$1/go" ]; do sleep 0.05; done
+"${IN_A[@]}" sh -c 'echo $$ >"$1/pid"; while [ ! -e "$1/go" ]; do sleep 0.05; done
 	exec python3 "$2" play 10.77.0.2 7000 100 100' sh "$E2E_TMP" "$TOOLS/tcp_play.py" >"$E2E_TMP/chosen" &
 CHOSEN=$!
 wait_for 5 test -s "$E2E_TMP/pid"
@@ -71,7 +71,7 @@ param pid_exclude=
 
 # One of two sockets, each wholly or not at all; what is left out is told.
 param sample_every=2
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in $(seq 16); do
 	play 10.77.0.2 7000 100 100
 	echo "$PLAY_PORT" >>"$E2E_TMP/sampled"
 done
@@ -85,11 +85,11 @@ while read -r port; do
 	0) none=$((none + 1)) ;;
 	esac
 done <"$E2E_TMP/sampled"
-check_eq sample_every_whole_or_none 10 $((whole + none))
+check_eq sample_every_whole_or_none 16 $((whole + none))
 if [ "$none" -ge 1 ] && [ "$whole" -ge 1 ]; then
 	ok sample_every_some
 else
-	fail sample_every_some "$whole of 10 connections seen, $none not"
+	fail sample_every_some "$whole of 16 connections seen, $none not"
 fi
 wait_for 5 seen 1 '.event == "obs.lost" and .source == "sampling"' || true
 check_eq sample_every_is_told true "$(events_where '.event == "obs.lost"' | jq -s 'any(.[]; tostring | contains("sampling"))')"

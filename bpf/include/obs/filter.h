@@ -74,6 +74,9 @@ static __always_inline bool obs_cidr_has_(const volatile struct obs_cidr *net, c
 	const __be32 *b = (const __be32 *)address;
 	int bits = net->prefix_len;
 
+	/* ::/0 is all of IPv6, and none of IPv4. */
+	if (bits < 96 && obs_address_mapped(address))
+		return false;
 	for (int i = 0; i < 4; i++, bits -= 32) {
 		__u32 mask = bits >= 32 ? 0xffffffff : bits <= 0 ? 0 : 0xffffffffU << (32 - bits);
 
@@ -108,12 +111,13 @@ static __always_inline bool obs_endpoint_wanted(const struct obs_endpoint *e)
 	return obs_endpoint_listed_(e);
 }
 
-/* By socket, so that all events of one are there or none; what is left out is counted. */
+/* By socket, so that all events of one are there or none; what is left out is counted. Cookies are given in order, so two
+ * ends on one host would take turns: their hash does not (Knuth's multiplicative method). */
 static __always_inline bool obs_sampled(__u64 cookie)
 {
 	__u32 every = sample_every;
 
-	if (every <= 1 || cookie % every == 0)
+	if (every <= 1 || (cookie * 0x9e3779b97f4a7c15ULL >> 32) % every == 0)
 		return true;
 	obs_count_lost(OBS_LOST_SAMPLING);
 	return false;

@@ -146,8 +146,13 @@ struct request_sock {
 	__u8 num_retrans;
 };
 
+struct tcp_skb_cb { /* what TCP keeps in sk_buff.cb */
+	__u16 tcp_gso_segs;
+};
+
 struct sk_buff {
 	struct sock *sk;
+	char cb[48];
 	unsigned int len, data_len;
 	__be16 protocol;
 	__u16 transport_header, network_header;
