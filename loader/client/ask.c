@@ -1,6 +1,7 @@
 #include "loader/client/ask.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>

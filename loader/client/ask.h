@@ -2,10 +2,10 @@
 #ifndef OBS_CLIENT_ASK_H
 #define OBS_CLIENT_ASK_H
 
-#include <jansson.h>
-
 #include "loader/client/options.h"
 #include "loader/ipc/control.h"
+
+struct json_t; /* jansson's */
 
 #define OWN_JSON __attribute__((cleanup(json_decrefp)))
 
@@ -22,7 +22,8 @@ MUST_CHECK int ask_open(const char *path, size_t limit, enum err_code too_large,
 /* Sends the request with fd (-1: none), shows progress on a terminal, and waits for the answer. A refusal becomes the
  * daemon's own error: its code, text and log. With --json the answer is written to standard output as it is and *out stays
  * NULL; else *out is a JSON object that the caller owns. */
-MUST_CHECK int ask(const struct options *o, const struct control_request *request, int fd, json_t **out, struct err *e);
+MUST_CHECK int ask(const struct options *o, const struct control_request *request, int fd, struct json_t **out,
+		   struct err *e);
 
 /* Connects to run_dir/name. ERR_DAEMON_ABSENT where nobody listens, ERR_DAEMON_DENIED without permission. */
 MUST_CHECK int ask_connect(const char *run_dir, const char *name, int type, int *out_fd, struct err *e);

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <jansson.h>
 
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"

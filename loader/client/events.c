@@ -1,10 +1,10 @@
+#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
-#include "bundles/base/file.h"
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"
 #include "loader/client/pretty.h"

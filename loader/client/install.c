@@ -1,3 +1,5 @@
+#include <jansson.h>
+
 #include "bundles/limits.h"
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"

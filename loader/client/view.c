@@ -1,6 +1,7 @@
 #include "loader/client/view.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <string.h>
 #include <time.h>
 

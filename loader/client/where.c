@@ -1,5 +1,6 @@
 #include "loader/client/where.h"
 
+#include <jansson.h>
 #include <string.h>
 
 #include "loader/client/ask.h"

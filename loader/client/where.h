@@ -2,14 +2,14 @@
 #ifndef OBS_CLIENT_WHERE_H
 #define OBS_CLIENT_WHERE_H
 
-#include <jansson.h>
-
 #include "loader/client/options.h"
+
+struct json_t; /* jansson's */
 
 /* One --where: "field op value" as {"field", "op", "value"}. Operators as in obs-events(5); spaces around them may be
  * left out. A value that reads as a JSON number, true or false is sent as such, unless it stands in double quotes; all
  * else is text. After "in" stand values between commas, or a network. ERR_USAGE. */
-MUST_CHECK int where_parse(const char *text, json_t **out, struct err *e);
+MUST_CHECK int where_parse(const char *text, struct json_t **out, struct err *e);
 
 /* The whole request from options and event patterns, with its newline; the caller frees *out. Patterns are joined by
  * obs.lost, so that losses are told whatever was asked for. */

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>

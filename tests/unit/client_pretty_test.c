@@ -39,9 +39,9 @@ static void pretty_tcp_close_is_one_aligned_line(void **state)
 	    "\"srtt_us\":1200,\"duration_ns\":1500000000,\"state\":\"close\"}}\n");
 
 	(void)state;
-	assert_string_equal(out,
-			    "10:00:00.123  tcp.close           curl[4242]          10.0.0.1:4242 \xe2\x86\x92 10.0.0.7:443   "
-			    "sent_bytes=812B received_bytes=3.4KiB srtt=1.2ms duration=1.5s state=close\n");
+	assert_string_equal(
+	    out, "10:00:00.123  tcp.close           curl[4242]          10.0.0.1:4242 \xe2\x86\x92 10.0.0.7:443   "
+		 "sent_bytes=812B received_bytes=3.4KiB srtt=1.2ms duration=1.5s state=close\n");
 }
 
 static void pretty_ipv6_endpoint_is_bracketed(void **state)
