@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bundles/base/file.h"
 #include "keys/policy.h"
 
 #define HEX_A                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -269,6 +270,40 @@ static void default_allow_list_is_well_formed(void **state)
 	}
 }
 
+/* obs-policy(5) prints the list: whoever reads it must see what is so. */
+static void default_allow_list_is_in_the_manual(void **state)
+{
+	OWN_FREE uint8_t *page = NULL;
+	size_t size, words = 0;
+
+	(void)state;
+	if (file_read("docs/man/obs-policy.5", 1 << 20, ERR_IO, &page, &size, &e)) {
+		print_message("run it in the source tree\n");
+		skip();
+	}
+	char *list = strstr((char *)page, ".Ss Default allow list");
+	assert_non_null(list);
+	list = strstr(list, ".Bd ");
+	char *end = list ? strstr(list, ".Sh FILES") : NULL;
+	assert_non_null(end);
+	*end = '\0';
+	for (char *line = strtok(list, "\n"); line; line = strtok(NULL, "\n"))
+		for (char *word = line[0] == '.' ? NULL : line; word; word = strchr(word, ' ')) {
+			word += *word == ' ';
+			size_t i = 0, len = strcspn(word, " ");
+			while (policy_default_allow[i] && (strlen(policy_default_allow[i]) != len ||
+							   strncmp(policy_default_allow[i], word, len) != 0))
+				i++;
+			if (!policy_default_allow[i])
+				fail_msg("the manual has %.*s", (int)len, word);
+			words++;
+		}
+	size_t count = 0;
+	while (policy_default_allow[count])
+		count++;
+	assert_int_equal(words, count);
+}
+
 static void capabilities_of_grant_and_policy_add_up(void **state)
 {
 	OWN(policy)
@@ -487,6 +522,7 @@ int main(void)
 	    cmocka_unit_test(admit_hostile_pattern_is_quick),
 	    cmocka_unit_test(default_capabilities_observe_only),
 	    cmocka_unit_test(default_allow_list_is_well_formed),
+	    cmocka_unit_test(default_allow_list_is_in_the_manual),
 	    cmocka_unit_test(capabilities_of_grant_and_policy_add_up),
 	    cmocka_unit_test(parse_wrong_policy_malformed),
 	    cmocka_unit_test(parse_error_names_the_place),
