@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "keys/x509_impl.h"
+#include "keys/cert_impl.h"
 
 enum { CERT_PEM_MAX_BYTES = 64 << 10, RSA_LEAST_BITS = 3072, RSA_MOST_BITS = 8192 };
 

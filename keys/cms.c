@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "bundles/limits.h"
-#include "keys/x509_impl.h"
+#include "keys/cert_impl.h"
 
 static void cms_free(CMS_ContentInfo **cms)
 {

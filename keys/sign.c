@@ -15,7 +15,7 @@
 
 #include "bundles/base/file.h"
 #include "bundles/base/text.h"
-#include "keys/x509_impl.h"
+#include "keys/cert_impl.h"
 
 enum { KEY_MAX_BYTES = 64 << 10, PASSPHRASE_MAX = 1024, URI_MAX = 4096, BACKDATE_SECONDS = 600, SERIAL_BITS = 159 };
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "bundles/base/file.h"
-#include "keys/x509_impl.h"
+#include "keys/cert_impl.h"
 
 enum {
 	TRUST_MAX_CERTS = 1024,

@@ -1,6 +1,6 @@
 /* Between keys/cert.c, keys/sign.c and keys/cms.c only: the OpenSSL side of certificates and keys. */
-#ifndef OBS_KEYS_X509_IMPL_H
-#define OBS_KEYS_X509_IMPL_H
+#ifndef OBS_KEYS_CERT_IMPL_H
+#define OBS_KEYS_CERT_IMPL_H
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>
