@@ -24,6 +24,10 @@ UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf libcrypto jansson cmocka))
+worker_fuzz := request decode dns worker_msg
+FUZZ_TARGETS += $(worker_fuzz)
+$(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))
+$(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := libcrypto jansson))
 
 E2E_TESTS += sign pkcs11
 keys_tests := cert cms policy gate
@@ -60,8 +64,16 @@ $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_src := tests/unit/moni
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_libs := kernel keys bundles base))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson libcap cmocka))
 $(foreach t,$(kernel_tests),$(eval $(BUILD)/tests/bin/monitor_$(t): | $(test_bpf_objects)))
+tests/bin/monitor_kernel_libs := kernel sandbox keys bundles base
+tests/bin/monitor_kernel_pkgs += libseccomp
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
 E2E_TESTS += lifecycle privileges
 FUZZ_TARGETS += pretty
 fuzz/pretty_libs := client ipc base
 fuzz/pretty_pkgs := jansson
+
+object_tests := keys_object keys_flow
+UNIT_TESTS += $(object_tests)
+$(foreach t,$(object_tests),$(eval tests/bin/$(t)_src := tests/unit/$(t)_test.c tests/unit/bpf_source.c))
+$(foreach t,$(object_tests),$(eval tests/bin/$(t)_libs := keys bundles base))
+$(foreach t,$(object_tests),$(eval tests/bin/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))

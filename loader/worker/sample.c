@@ -12,7 +12,6 @@ struct sample {
 	uint32_t key_bytes, value_bytes; /* padded to 8 */
 	uint8_t *map;
 	size_t map_bytes;
-	struct worker_sample head; /* copied: the checks hold for what is used */
 	bool active;
 	uint32_t at; /* entry */
 	uint8_t *record;
@@ -22,6 +21,7 @@ struct sample {
 	uint32_t before_entries;
 	uint32_t *index; /* entry + 1, 0: none */
 	uint32_t index_mask;
+	struct worker_sample head; /* copied: the checks hold for what is used. Last, for its open end */
 };
 
 static uint32_t padded(uint32_t size)

@@ -243,7 +243,8 @@ void stream_publish(struct stream *s, struct stream_type *t, const uint8_t *reco
 		t->losses->stats->bytes += size;
 	}
 	history_add(s->history, t, seq, record, size);
-	for (const struct tap *tap = t->taps, *end = tap + t->tap_count; tap < end; tap++) {
+	for (size_t i = 0; i < t->tap_count; i++) {
+		const struct tap *tap = &t->taps[i];
 		struct subscriber *sub = tap->subscriber;
 		if (sub->replaying || sub->state != SUBSCRIBER_LIVE || !tap_matches(tap, record, size))
 			continue;
