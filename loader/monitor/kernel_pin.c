@@ -353,21 +353,27 @@ int kernel_pin(struct kernel_bundle *kb, struct err *e)
 
 /* ---- remove ---- */
 
-int kernel_remove_pins(const struct kernel_host *host, const char *name, uint64_t serial, struct err *e)
+static int remove_base(const char *pin_root, const char *name, uint64_t serial, bool unfinished, struct err *e)
 {
+	char base[PATH_MAX];
 	int result = 0;
 
-	for (int unfinished = 0; unfinished < 2; unfinished++) {
-		char base[PATH_MAX];
-		if (pin_base(host->pin_root, name, serial, unfinished, base, e))
-			return -1;
-		if (remove_recorded_filters(host->pin_root, base, result ? NULL : e))
-			result = -1;
-		if (pin_remove_tree(base, result ? NULL : e))
-			result = -1;
-		pin_remove_parents(host->pin_root, base);
-	}
+	if (pin_base(pin_root, name, serial, unfinished, base, e))
+		return -1;
+	if (remove_recorded_filters(pin_root, base, e))
+		result = -1;
+	if (pin_remove_tree(base, result ? NULL : e))
+		result = -1;
+	pin_remove_parents(pin_root, base);
 	return result;
+}
+
+int kernel_remove_pins(const struct kernel_host *host, const char *name, uint64_t serial, struct err *e)
+{
+	int finished = remove_base(host->pin_root, name, serial, false, e);
+	int unfinished = remove_base(host->pin_root, name, serial, true, finished ? NULL : e);
+
+	return finished || unfinished ? -1 : 0;
 }
 
 /* Links leave bpffs while their descriptors are still held: then the last close detaches at once, where an unlink of the
@@ -390,9 +396,10 @@ int kernel_remove(struct kernel_bundle **out, struct err *e)
 		kb->progs[i].pinned = false;
 		detach_prog(kb, i);
 	}
-	if (kernel_remove_pins(&kb->host, kb->manifest->name, kb->manifest->serial, result ? NULL : e))
+	/* Only what is its own: the same serial may run, pinned by another. */
+	if (remove_base(kb->pin_root, kb->manifest->name, kb->manifest->serial, !kb->pins, result ? NULL : e))
 		result = -1;
-	kb->pins = true; /* nothing of it is left to drop */
+	kb->tc_record = false;
 	kernel_bundle_free(&kb);
 	return result;
 }

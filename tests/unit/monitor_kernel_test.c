@@ -6,10 +6,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "loader/monitor/kernel_impl.h"
+#include "loader/sandbox/sandbox.h"
 #include "tests/unit/kernel_fixture.h"
 
 static struct kernel_host host;
@@ -496,6 +497,26 @@ static struct kernel_bundle *started(const struct verified_bundle *bundle)
 	return kb;
 }
 
+static void remove_of_unpinned_copy_leaves_the_pinned_one(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *bundle = bundle_of("tc");
+	struct kernel_bundle *kb = started(bundle), *copy = NULL;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	must(kernel_load(&host, bundle, &copy, &e), &e);
+	must(kernel_attach(copy, &e), &e);
+	assert_int_equal(kernel_pin(copy, &e), -1);
+	assert_int_equal(e.code, ERR_KERNEL_PIN);
+	must(kernel_remove(&copy, &e), &e);
+	assert_true(fixture_pins_left());
+	uint64_t before = fixture_hits(kb, "tc", 0);
+	do_connect();
+	assert_true(fixture_hits(kb, "tc", 0) > before);
+	must(kernel_remove(&kb, &e), &e);
+	assert_false(fixture_pins_left());
+}
+
 static void adopt_without_pins_says_so(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = bundle_of("raw_tp");
@@ -650,23 +671,19 @@ static void filter_of_a_killed_process_is_found(void **state)
 
 /* ---- privileges ---- */
 
-/* What the monitor keeps. */
-static void keep_monitor_capabilities(void)
+/* Makes the kind fire until it is killed: who is in the sandbox cannot. */
+static pid_t start_actor(const struct kind *k)
 {
-	static const cap_value_t kept[] = {CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH};
-	cap_t caps = cap_init();
+	pid_t actor = fork();
 
-	for (int c = 0; c <= cap_max_bits(); c++) {
-		bool keep = false;
-		for (size_t i = 0; i < ARRAY_LEN(kept); i++)
-			keep |= kept[i] == c;
-		if (!keep)
-			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
+	if (actor == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;) {
+			k->act();
+			usleep(5000);
+		}
 	}
-	if (cap_set_flag(caps, CAP_PERMITTED, ARRAY_LEN(kept), kept, CAP_SET) ||
-	    cap_set_flag(caps, CAP_EFFECTIVE, ARRAY_LEN(kept), kept, CAP_SET) || cap_set_proc(caps))
-		_exit(3);
-	cap_free(caps);
+	return actor;
 }
 
 static int spare_socket = -1;
@@ -683,6 +700,7 @@ static int hand_out_socket(void *ctx, int *out_fd, struct err *e)
 static int live_reduced(const struct kind *k, const struct verified_bundle *bundle)
 {
 	struct kernel_host reduced = host;
+	struct kind watched = *k;
 	struct kernel_bundle *kb = NULL;
 	struct err e = ERR_INIT;
 	bool adopted = false;
@@ -690,7 +708,9 @@ static int live_reduced(const struct kind *k, const struct verified_bundle *bund
 	reduced.packet_socket = hand_out_socket;
 	int second = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	spare_socket = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	keep_monitor_capabilities();
+	watched.act = nothing;
+	if (sandbox_capabilities(SANDBOX_MONITOR, &e) || sandbox_seccomp(SANDBOX_MONITOR, &e))
+		return err_print(stderr, k->object, &e, false);
 	if (kernel_load(&reduced, bundle, &kb, &e))
 		return k->lacking ? 0 : err_print(stderr, k->object, &e, false);
 	/* libbpf 1.1 attaches USDT by perf events, which need CAP_SYS_ADMIN since July 2025, and uprobes before 6.6 too. */
@@ -701,27 +721,33 @@ static int live_reduced(const struct kind *k, const struct verified_bundle *bund
 			return fprintf(stderr, "%s: %s\n", k->object, e.frame[0]) < 0;
 		return err_print(stderr, k->object, &e, false);
 	}
-	if ((!k->once && !rises(kb, k, 0)) || kernel_pin(kb, &e))
+	if (!k->once && !rises(kb, &watched, 0))
+		return 4;
+	if (kernel_pin(kb, &e))
 		return err_print(stderr, k->object, &e, false);
 	kernel_close(&kb);
 	spare_socket = second;
 	if (kernel_adopt(&reduced, bundle, &adopted, &kb, &e) || !adopted)
-		return err_print(stderr, k->object, &e, false), 5;
+		return err_print(stderr, k->object, &e, false) + 32;
+	if (!k->once && !rises(kb, &watched, fixture_hits(kb, k->object, 0)))
+		return 5;
 	if (kernel_remove(&kb, &e))
 		return err_print(stderr, k->object, &e, false);
 	return 0;
 }
 
-static void every_kind_lives_without_cap_sys_admin(void **state)
+static void every_kind_lives_in_the_monitor_sandbox(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		OWN(verified_bundle) struct verified_bundle *bundle = bundle_of(kinds[i].object);
 		int status = 0;
-		pid_t child = fork();
+		pid_t actor = start_actor(&kinds[i]), child = fork();
 		if (child == 0)
 			_exit(live_reduced(&kinds[i], bundle));
 		assert_int_equal(waitpid(child, &status, 0), child);
+		kill(actor, SIGKILL);
+		waitpid(actor, NULL, 0);
 		if (status)
 			fail_msg("%s: status %#x", kinds[i].object, status);
 		assert_int_equal(fixture_programs(kinds[i].program, 0), 0);
@@ -758,16 +784,17 @@ int main(int argc, char **argv)
 		cmocka_unit_test(verifier_refusal_of_optional_program_is_noted),
 		cmocka_unit_test(requirement_not_met_names_it),
 		cmocka_unit_test(view_that_differs_is_refused),
+		cmocka_unit_test(remove_of_unpinned_copy_leaves_the_pinned_one),
 		cmocka_unit_test(adopt_without_pins_says_so),
 		cmocka_unit_test(adopt_of_other_code_is_refused),
 		cmocka_unit_test(adopt_of_unfinished_pins_is_refused),
 		cmocka_unit_test(pin_outside_of_bpffs_is_refused),
 		cmocka_unit_test(two_serials_live_side_by_side),
 		cmocka_unit_test(filter_of_a_killed_process_is_found),
-		cmocka_unit_test(every_kind_lives_without_cap_sys_admin),
+		cmocka_unit_test(every_kind_lives_in_the_monitor_sandbox),
 		cmocka_unit_test(probe_says_whether_there_is_bpf),
 	};
-	size_t count = 17;
+	size_t count = 18;
 
 	fixture_host(&host);
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
