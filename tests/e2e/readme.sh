@@ -94,6 +94,19 @@ wait_for 3 subscribed
 for _ in $(seq 5); do /bin/true; done
 wait "$reader" || true
 check "the first bundle's events are readable" grep -qE 'hello\.exec +true\[[0-9]+\]' "$E2E_TMP/hello"
+# The job in CI: what follows its `- `, with a key behind a passphrase.
+echo "a passphrase" >"$E2E_TMP/passphrase"
+obspkg keygen --out "$E2E_TMP/ci" --passphrase-file "$E2E_TMP/passphrase" >/dev/null
+cp "$E2E_TMP/ci/signer.pem" ci.pem
+ln -s "$E2E_ROOT/docs/examples/hello" my-bundle
+ci_job() {
+	block "In CI" yaml | sed -n 's/^ *- \(build.bin.obspkg\)/\1/p' |
+		sed -e "s|build/bin/obspkg|$OBSPKG|" -e "s|bundles/my-bundle|my-bundle|" |
+		SIGNER_KEY=$E2E_TMP/ci/signer.key SIGNER_PASSPHRASE=$E2E_TMP/passphrase bash -eux
+}
+check "the job in CI builds, signs and verifies" ci_job
+check "it made a signed bundle" tar tf my-bundle.tar --wildcards 'sig/*.p7s'
+
 for bundle in demo/hello obs/network; do
 	check "$bundle is removed" load remove "$bundle"
 done
