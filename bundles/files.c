@@ -149,7 +149,7 @@ static void append(struct bundle_files *files, enum bundle_file_kind kind, const
 
 int bundle_files_add(struct bundle_files *files, const char *path, const uint8_t *data, size_t size, struct err *e)
 {
-	enum bundle_file_kind kind;
+	enum bundle_file_kind kind = BUNDLE_FILE_MANIFEST;
 
 	if (check_file(files, path, size, &kind, e))
 		return -1;
@@ -163,8 +163,8 @@ int bundle_files_add(struct bundle_files *files, const char *path, const uint8_t
 
 int bundle_files_add_fd(struct bundle_files *files, const char *path, int fd, struct err *e)
 {
-	enum bundle_file_kind kind;
-	size_t size;
+	enum bundle_file_kind kind = BUNDLE_FILE_MANIFEST;
+	size_t size = 0;
 
 	if (file_check_sealed(fd, SIZE_MAX, &size, e))
 		return err_wrap(e, "%.*s", BUNDLE_PATH_MAX, path);

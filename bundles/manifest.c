@@ -1,8 +1,9 @@
 #include "bundles/manifest.h"
 
+#include <jansson.h>
 #include <string.h>
 
-#include "bundles/manifest_shape.h"
+#include "bundles/manifest_impl.h"
 
 /* ---- memory ---- */
 
@@ -160,14 +161,17 @@ void manifest_free(struct manifest **m)
 	*m = NULL;
 }
 
+static bool is_lower_or_digit(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
 static bool half_valid(const char *text, size_t size)
 {
-	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-
-	if (size < 1 || size > MANIFEST_NAME_MAX || !memchr(first, text[0], sizeof(first) - 1))
+	if (size < 1 || size > MANIFEST_NAME_MAX || !is_lower_or_digit(text[0]))
 		return false;
 	for (size_t i = 1; i < size; i++) {
-		if (!memchr(first, text[i], sizeof(first) - 1) && !memchr("._-", text[i], 3))
+		if (!is_lower_or_digit(text[i]) && text[i] != '.' && text[i] != '_' && text[i] != '-')
 			return false;
 		/* Names become folders. */
 		if (text[i] == '.' && text[i - 1] == '.')

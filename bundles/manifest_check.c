@@ -1,6 +1,6 @@
 /* What a manifest's values mean together. Everything here is about the manifest alone: whether it tells the truth about
  * its objects is found out when they are read. */
-#include "bundles/manifest_shape.h"
+#include "bundles/manifest_impl.h"
 
 #include <string.h>
 #include <time.h>

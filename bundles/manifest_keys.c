@@ -1,7 +1,8 @@
 /* The keys of manifest.json, in the order in which they are written. obs-manifest(5) tells the same to people. */
-#include "bundles/manifest_shape.h"
+#include "bundles/manifest_impl.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <string.h>
 
 #define COMMON(s, m, k) .key = (k), .offset = offsetof(struct s, m)
@@ -189,19 +190,20 @@ static int kernel_parse(json_t *value, void *base, const struct place *at, const
 {
 	struct manifest *to = base;
 	const char *text = NULL;
-	char again[32];
+	char *end = NULL, again[32];
 
 	(void)m;
 	if (!value)
 		return 0;
-	if (manifest_text_parse(value, at, 3, sizeof(again) - 1, &text, e))
+	if (manifest_text_parse(value, at, 3, 7, &text, e))
 		return -1;
-	if (sscanf(text, "%9" SCNu32 ".%9" SCNu32, &to->kernel_major, &to->kernel_minor) == 2) {
-		snprintf(again, sizeof(again), "%" PRIu32 ".%" PRIu32, to->kernel_major, to->kernel_minor);
-		if (strcmp(again, text) == 0 && to->kernel_major)
-			return 0;
-	}
-	return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "no kernel version like \"6.1\"");
+	to->kernel_major = (uint32_t)strtoul(text, &end, 10);
+	to->kernel_minor = *end == '.' ? (uint32_t)strtoul(end + 1, NULL, 10) : 0;
+	/* What strtoul forgives is refused here: each version has one text. */
+	snprintf(again, sizeof(again), "%" PRIu32 ".%" PRIu32, to->kernel_major, to->kernel_minor);
+	if (strcmp(again, text) != 0 || !to->kernel_major)
+		return manifest_place_error(at, e, ERR_MANIFEST_VALUE, "no kernel version like \"6.1\"");
+	return 0;
 }
 
 static int kernel_format(const void *base, const struct manifest *m, json_t **out)

@@ -1,7 +1,8 @@
 /* Parameters in JSON: bounds and defaults by kind. */
-#include "bundles/manifest_shape.h"
+#include "bundles/manifest_impl.h"
 
 #include <arpa/inet.h>
+#include <jansson.h>
 #include <string.h>
 
 #include <obs/event.h>
@@ -24,7 +25,7 @@ static uint64_t load(const uint8_t *bytes, uint32_t size)
 static int64_t load_signed(const uint8_t *bytes, uint32_t size)
 {
 	uint64_t value = load(bytes, size);
-	unsigned unused = 64 - 8 * size;
+	unsigned unused = size >= 1 && size < 8 ? 64 - 8 * size : 0;
 
 	return (int64_t)(value << unused) >> unused;
 }
@@ -87,7 +88,7 @@ bool manifest_cidr_parse(const char *text, uint8_t cidr[static CIDR_BYTES])
 		return false;
 	memcpy(address, text, (size_t)(slash - text));
 	address[slash - text] = '\0';
-	int prefix = atoi(slash + 1);
+	long prefix = strtol(slash + 1, NULL, 10);
 	if (inet_pton(AF_INET, address, c.address + 12) == 1) {
 		memcpy(c.address, mapped_prefix, sizeof(mapped_prefix));
 		prefix += 96;
@@ -98,7 +99,7 @@ bool manifest_cidr_parse(const char *text, uint8_t cidr[static CIDR_BYTES])
 		return false;
 	c.prefix_len = (uint8_t)prefix;
 	memcpy(bytes, &c, sizeof(bytes));
-	/* One text for each network: what atoi and inet_pton forgive is refused here. */
+	/* One text for each network: what strtol and inet_pton forgive is refused here. */
 	if (!manifest_cidr_format(bytes, again) || strcmp(again, text) != 0)
 		return false;
 	memcpy(cidr, bytes, sizeof(bytes));
@@ -298,7 +299,7 @@ static int element_parse(json_t *value, const struct manifest_param *p, const st
 	case PARAM_CHARS:
 		if (manifest_text_parse(value, at, 0, p->size - 1, &text, e))
 			return -1;
-		memcpy(element, text, strlen(text));
+		memcpy(element, text, strlen(text) + 1);
 		return 0;
 	case PARAM_CIDR:
 		if (manifest_text_parse(value, at, 1, CIDR_TEXT_BYTES, &text, e))

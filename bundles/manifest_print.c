@@ -1,5 +1,6 @@
-#include "bundles/manifest_shape.h"
+#include "bundles/manifest_impl.h"
 
+#include <jansson.h>
 #include <string.h>
 
 enum { COLUMNS = 120, INDENT = 2 };

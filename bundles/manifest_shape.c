@@ -1,6 +1,7 @@
-#include "bundles/manifest_shape.h"
+#include "bundles/manifest_impl.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -287,7 +288,7 @@ static int array_size(const struct item *item, json_t *value, const struct place
 
 static int parse_texts(const struct item *item, json_t *value, void *base, const struct place *at, struct err *e)
 {
-	size_t size, *count = member(base, item->count_offset);
+	size_t size = 0, *count = member(base, item->count_offset);
 	const char *text = NULL;
 
 	if (array_size(item, value, at, &size, e))
@@ -311,7 +312,7 @@ static int parse_texts(const struct item *item, json_t *value, void *base, const
 static int parse_shapes(const struct item *item, json_t *value, void *base, const struct place *at,
 			const struct manifest *m, struct err *e)
 {
-	size_t size, *count = member(base, item->count_offset);
+	size_t size = 0, *count = member(base, item->count_offset);
 
 	if (array_size(item, value, at, &size, e))
 		return -1;

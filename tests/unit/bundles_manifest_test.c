@@ -366,10 +366,10 @@ static const struct variant {
      "\"values\": [], \"more\": {"},
     /* keys */
     {"unknown_key", ERR_MANIFEST_UNKNOWN_KEY, "comment: ", "\"version\"", "\"comment\": \"\", \"version\""},
-    {"unknown_nested_key", ERR_MANIFEST_UNKNOWN_KEY, "objects[0].programs[1].gruop: ",
-     "\"group\": \"close\",\n          \"order\"", "\"gruop\": \"close\",\n          \"order\""},
-    {"unknown_key_of_a_field", ERR_MANIFEST_UNKNOWN_KEY, "events[0].fields[0].nam: ", "{\"name\": \"process.pid\"",
-     "{\"nam\": \"x\", \"name\": \"process.pid\""},
+    {"unknown_nested_key", ERR_MANIFEST_UNKNOWN_KEY, "objects[0].programs[1].team: ",
+     "\"group\": \"close\",\n          \"order\"", "\"team\": \"close\",\n          \"order\""},
+    {"unknown_key_of_a_field", ERR_MANIFEST_UNKNOWN_KEY, "events[0].fields[0].title: ", "{\"name\": \"process.pid\"",
+     "{\"title\": \"x\", \"name\": \"process.pid\""},
     /* schema */
     {"schema_is_newer", ERR_MANIFEST_SCHEMA, "schema: ", "\"schema\": 1", "\"schema\": 2, \"future\": 1"},
     /* head */

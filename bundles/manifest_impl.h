@@ -4,12 +4,12 @@
  * Parsing is strict about form (codes manifest.syntax, manifest.unknown_key) and about the bounds in the table
  * (manifest.value); what values mean together is manifest_check's.
  */
-#ifndef OBS_BUNDLES_MANIFEST_SHAPE_H
-#define OBS_BUNDLES_MANIFEST_SHAPE_H
-
-#include <jansson.h>
+#ifndef OBS_BUNDLES_MANIFEST_IMPL_H
+#define OBS_BUNDLES_MANIFEST_IMPL_H
 
 #include "bundles/manifest.h"
+
+struct json_t; /* jansson's */
 
 /* A place in the JSON, on the stack of those who walk through it: "objects[0].programs[2].section". */
 struct place {
@@ -29,9 +29,9 @@ int manifest_place_error(const struct place *at, struct err *e, enum err_code co
 /* What a hook sees. Items are parsed in the order of their table: earlier ones of base and m are there. */
 struct item_hooks {
 	/* value is NULL where the key is absent. */
-	int (*parse)(json_t *value, void *base, const struct place *at, const struct manifest *m, struct err *e);
+	int (*parse)(struct json_t *value, void *base, const struct place *at, const struct manifest *m, struct err *e);
 	/* A new reference, or NULL in *out to leave the key out; -1: no memory. */
-	int (*format)(const void *base, const struct manifest *m, json_t **out);
+	int (*format)(const void *base, const struct manifest *m, struct json_t **out);
 	void (*release)(void *base); /* or NULL */
 };
 
@@ -67,25 +67,25 @@ struct shape {
 };
 
 /* base is zeroed memory; on failure it may be half filled, and manifest_shape_free frees it either way. */
-MUST_CHECK int manifest_shape_parse(const struct shape *shape, json_t *json, void *base, const struct place *at,
+MUST_CHECK int manifest_shape_parse(const struct shape *shape, struct json_t *json, void *base, const struct place *at,
 				    const struct manifest *m, struct err *e);
 /* The bounds of the table, for structs that were not parsed. Hooks are manifest_check's. */
 MUST_CHECK int manifest_shape_check(const struct shape *shape, const void *base, const struct place *at, struct err *e);
 /* A new reference in *out. Fails for want of memory only: base passed manifest_check. */
 MUST_CHECK int manifest_shape_format(const struct shape *shape, const void *base, const struct manifest *m,
-				     json_t **out);
+				     struct json_t **out);
 void manifest_shape_free(const struct shape *shape, void *base);
 
 /* Whole numbers: a JSON number up to 2^53 - 1 in magnitude, which every reader of JSON keeps exact; beyond that, the
  * decimal digits as a string. Each number has one form only. */
-MUST_CHECK int manifest_number_unsigned(json_t *value, const struct place *at, uint64_t *out, struct err *e);
-MUST_CHECK int manifest_number_signed(json_t *value, const struct place *at, int64_t *out, struct err *e);
-json_t *manifest_number_of_unsigned(uint64_t value);
-json_t *manifest_number_of_signed(int64_t value);
+MUST_CHECK int manifest_number_unsigned(struct json_t *value, const struct place *at, uint64_t *out, struct err *e);
+MUST_CHECK int manifest_number_signed(struct json_t *value, const struct place *at, int64_t *out, struct err *e);
+struct json_t *manifest_number_of_unsigned(uint64_t value);
+struct json_t *manifest_number_of_signed(int64_t value);
 
 /* Text of min to max bytes without control characters; borrowed from value. */
-MUST_CHECK int manifest_text_parse(json_t *value, const struct place *at, size_t min, size_t max, const char **out,
-				   struct err *e);
+MUST_CHECK int manifest_text_parse(struct json_t *value, const struct place *at, size_t min, size_t max,
+				   const char **out, struct err *e);
 
 /* The shape of struct manifest without its "schema". */
 extern const struct shape manifest_shape;
@@ -98,7 +98,7 @@ MUST_CHECK int manifest_check(const struct manifest *m, struct err *e);
 bool manifest_text_valid(const char *text, size_t min, size_t max);
 
 /* JSON with indent 2, where what fits on a line of 120 columns stands on one. *out is the caller's. */
-MUST_CHECK int manifest_print(json_t *json, char **out, size_t *out_size, struct err *e);
+MUST_CHECK int manifest_print(struct json_t *json, char **out, size_t *out_size, struct err *e);
 
 /* "min", "max" and "default" of a parameter, whose form follows its kind. */
 extern const struct item_hooks manifest_param_min, manifest_param_max, manifest_param_default;
