@@ -19,7 +19,7 @@ FUZZ_TARGETS += archive manifest
 $(foreach t,archive manifest,$(eval fuzz/$(t)_libs := bundles base))
 $(foreach t,archive manifest,$(eval fuzz/$(t)_pkgs := libarchive jansson libcrypto))
 
-worker_tests := dns filter json loop request ring stream table
+worker_tests := dns filter json loop request ring sample stream table
 UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
@@ -72,6 +72,7 @@ FUZZ_TARGETS += pretty
 fuzz/pretty_libs := client ipc base
 fuzz/pretty_pkgs := jansson
 
+E2E_TESTS += build
 object_tests := keys_object keys_flow
 UNIT_TESTS += $(object_tests)
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_src := tests/unit/$(t)_test.c tests/unit/bpf_source.c))
