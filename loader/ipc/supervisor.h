@@ -33,7 +33,7 @@ enum {
 	MONITOR_FD_CONTROL = 4,  /* listening control.sock */
 	MONITOR_FD_EVENTS = 5,   /* listening events.sock */
 	MONITOR_FD_KALLSYMS = 6, /* /proc/kallsyms, opened with CAP_SYSLOG; may be closed */
-	MONITOR_FD_LOCK = 7,	 /* held, so that no other daemon starts while this monitor lives */
+	MONITOR_FD_LOCK = 7,     /* held, so that no other daemon starts while this monitor lives */
 };
 
 /* Descriptors that worker and unpacker find at their start. */

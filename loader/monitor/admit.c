@@ -27,7 +27,8 @@ int admit_seal(int fd, int *out_fd, size_t *out_size, struct err *e)
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_REQUEST_INVALID, "the bundle is not a regular file");
 	if (st.st_size > BUNDLE_MAX_BYTES)
-		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%lld bytes, more than %d", (long long)st.st_size, BUNDLE_MAX_BYTES);
+		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%lld bytes, more than %d", (long long)st.st_size,
+			       BUNDLE_MAX_BYTES);
 	if (lseek(fd, 0, SEEK_SET))
 		return err_errno(e, ERR_IO, "the bundle's file");
 	return file_seal_copy("obsload-bundle", fd, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, out_fd, out_size, e);
@@ -153,7 +154,7 @@ static int revoke_lines(char *text, struct trust *trust, struct err *e)
 {
 	unsigned number = 0;
 
-	for (char *line = text; line; ) {
+	for (char *line = text; line;) {
 		char *end = strchr(line, '\n');
 		if (end)
 			*end = '\0';
@@ -166,7 +167,8 @@ static int revoke_lines(char *text, struct trust *trust, struct err *e)
 			line[--len] = '\0';
 		struct digest signer;
 		if (len && !digest_parse(line, &signer))
-			return err_set(e, ERR_POLICY_MALFORMED, "revoked, line %u: 64 lower-case hex digits are due", number);
+			return err_set(e, ERR_POLICY_MALFORMED, "revoked, line %u: 64 lower-case hex digits are due",
+				       number);
 		if (len && trust_revoke(trust, &signer, e))
 			return -1;
 		line = end ? end + 1 : NULL;

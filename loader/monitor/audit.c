@@ -152,7 +152,8 @@ static int open_log(int dir_fd, int *out_fd, struct err *e)
 	if (fd < 0 || fstat(fd, &st))
 		return err_errno(e, ERR_STATE_IO, "%s", log_name);
 	if (!S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022))
-		return err_set(e, ERR_AUDIT_BROKEN, "%s must be a regular file of root, writable for root only", log_name);
+		return err_set(e, ERR_AUDIT_BROKEN, "%s must be a regular file of root, writable for root only",
+			       log_name);
 	if (fsync(dir_fd))
 		return err_errno(e, ERR_STATE_IO, "fsync of the state folder");
 	*out_fd = TAKE_FD(fd);
@@ -175,7 +176,7 @@ int audit_open(int dir_fd, struct audit *out, struct err *e)
 	}
 	if (!rc && cut) {
 		const struct audit_entry entry = {
-			.action = "recover", .verdict = "done", .detail = "the line before was cut off by a crash"};
+		    .action = "recover", .verdict = "done", .detail = "the line before was cut off by a crash"};
 		rc = file_write_fd(audit.fd, "\n", 1, e) || audit_append(&audit, &entry, e) ? -1 : 0;
 	}
 	if (rc) {

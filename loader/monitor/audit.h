@@ -15,7 +15,10 @@ struct audit {
 	struct digest last; /* of the newest line, without its newline; all zero: none yet */
 };
 
-#define AUDIT_INIT {.fd = -1}
+#define AUDIT_INIT                                                                                                     \
+	{                                                                                                              \
+		.fd = -1                                                                                               \
+	}
 
 struct audit_who {
 	bool known; /* false: the daemon itself */
@@ -28,12 +31,12 @@ struct audit_entry {
 	const char *action;  /* install, upgrade, remove, verify, trust_add, trust_remove, set, start, adopt, recover */
 	const char *verdict; /* done, refused, failed */
 	const struct audit_who *who;
-	const char *name;    /* bundle, or NULL */
-	uint64_t serial;     /* 0: not known */
+	const char *name; /* bundle, or NULL */
+	uint64_t serial;  /* 0: not known */
 	const struct digest *digest;
 	const struct digest *signers;
 	size_t signer_count;
-	const char *detail;  /* free text, or NULL */
+	const char *detail;    /* free text, or NULL */
 	const struct err *err; /* of a refusal or failure, or NULL */
 };
 

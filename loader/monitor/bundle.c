@@ -9,10 +9,10 @@
 enum { LOST_INTERVAL_MS = 1000, RETRY_MS = 1000 };
 
 const char *const bundle_condition_names[] = {
-	[BUNDLE_RUNNING] = "running",
-	[BUNDLE_PARTIAL] = "partial",
-	[BUNDLE_STOPPED] = "stopped",
-	[BUNDLE_REFUSED] = "refused",
+    [BUNDLE_RUNNING] = "running",
+    [BUNDLE_PARTIAL] = "partial",
+    [BUNDLE_STOPPED] = "stopped",
+    [BUNDLE_REFUSED] = "refused",
 };
 
 int bundle_apply_params(struct kernel_bundle *kernel, const struct manifest *m, struct state_bundle *stored,
@@ -36,8 +36,8 @@ int bundle_apply_params(struct kernel_bundle *kernel, const struct manifest *m, 
 			i++;
 			continue;
 		}
-		log_line(LOG_LEVEL_WARNING, "%s: serial %llu does not take parameter %s=%s: back to its default", m->name,
-			 (unsigned long long)m->serial, set->name, set->text);
+		log_line(LOG_LEVEL_WARNING, "%s: serial %llu does not take parameter %s=%s: back to its default",
+			 m->name, (unsigned long long)m->serial, set->name, set->text);
 		name = strdup(set->name);
 		if (!name)
 			return err_errno(e, ERR_NOMEM, "parameter");

@@ -32,7 +32,7 @@ struct bundle_sample {
 	struct sampler *sampler;
 	uint64_t due_ms;
 	bool with_worker; /* the worker is taking it in: the memfd is not ours */
-	bool failed;	  /* said once */
+	bool failed;      /* said once */
 };
 
 /* One installed name. */

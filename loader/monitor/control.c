@@ -152,14 +152,14 @@ static int check_request(const struct control_request *r, struct err *e)
 static int serve(struct connection *conn, const struct control_request *request, int fd, char **json, struct err *e)
 {
 	struct control_call call = {
-		.control = conn->control,
-		.request = request,
-		.fd = fd,
-		.root = conn->who.uid == 0,
-		.as = {.who = &conn->who,
-		       .allow_downgrade = request->flags & CONTROL_ALLOW_DOWNGRADE,
-		       .progress = progress,
-		       .progress_ctx = conn},
+	    .control = conn->control,
+	    .request = request,
+	    .fd = fd,
+	    .root = conn->who.uid == 0,
+	    .as = {.who = &conn->who,
+		   .allow_downgrade = request->flags & CONTROL_ALLOW_DOWNGRADE,
+		   .progress = progress,
+		   .progress_ctx = conn},
 	};
 
 	if (check_request(request, e))

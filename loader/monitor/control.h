@@ -18,12 +18,12 @@ struct connection {
 struct control {
 	struct loop *loop;
 	struct bundles *bundles;
-	gid_t group; /* may ask besides root; 0: nobody */
+	gid_t group;   /* may ask besides root; 0: nobody */
 	int listen_fd; /* borrowed */
 	uint64_t started_ms;
 	struct source source;
 	struct connection connection[CONTROL_CONNECTIONS];
-	unsigned denied;      /* peers turned away; told once a minute */
+	unsigned denied; /* peers turned away; told once a minute */
 	uint64_t denied_log_ms;
 };
 

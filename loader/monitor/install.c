@@ -27,7 +27,8 @@ static int check_serial(void *ctx, const struct manifest *m, const struct digest
 	/* One serial stands for one content, for ever. */
 	if ((m->serial == known->highest && !digest_equal(manifest, &known->highest_digest)) ||
 	    (known->installed && m->serial == known->serial && !digest_equal(manifest, &known->digest)))
-		return err_set(e, ERR_SERIAL_REUSED, "%s: serial %llu was installed with other content", m->name, serial);
+		return err_set(e, ERR_SERIAL_REUSED, "%s: serial %llu was installed with other content", m->name,
+			       serial);
 	return 0;
 }
 
@@ -218,7 +219,7 @@ static int install_verified(struct installation *i, struct bundles_result *out, 
 		if (already(i, e))
 			return -1;
 		*out = (struct bundles_result){
-			.action = BUNDLES_ALREADY, .verified = i->old->verified, .kernel = i->old->kernel};
+		    .action = BUNDLES_ALREADY, .verified = i->old->verified, .kernel = i->old->kernel};
 		return 0;
 	}
 	bool upgrade = i->old && old_serial != i->next.serial;
@@ -277,7 +278,7 @@ int bundles_verify(struct bundles *b, const struct bundles_request *request, int
 	if (rc)
 		return -1;
 	*out = (struct bundles_result){
-		.action = BUNDLES_VERIFIED, .verified = verified, .kernel = kernel, .own_kernel = kernel};
+	    .action = BUNDLES_VERIFIED, .verified = verified, .kernel = kernel, .own_kernel = kernel};
 	out->own_verified = TAKE_PTR(verified);
 	return 0;
 }

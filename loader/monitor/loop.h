@@ -17,7 +17,10 @@ struct loop {
 	int epoll_fd;
 };
 
-#define LOOP_INIT {.epoll_fd = -1}
+#define LOOP_INIT                                                                                                      \
+	{                                                                                                              \
+		.epoll_fd = -1                                                                                         \
+	}
 
 MUST_CHECK int loop_open(struct loop *loop, struct err *e);
 void loop_close(struct loop *loop);

@@ -78,8 +78,8 @@ static int watch_signals(struct monitor *m, struct err *e)
 	sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return err_errno(e, ERR_INTERNAL, "sigprocmask");
-	m->signals = (struct source){
-		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = signal_ready, .ctx = m};
+	m->signals =
+	    (struct source){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = signal_ready, .ctx = m};
 	if (m->signals.fd < 0)
 		return err_errno(e, ERR_IO, "signalfd");
 	return loop_add(&m->loop, &m->signals, EPOLLIN, e);
@@ -123,7 +123,7 @@ static void wire(struct monitor *m, char **argv)
 	m->bundles.worker = &m->worker;
 	m->bundles.admit.config_dir = argv[1];
 	m->bundles.admit.unpacker = (struct admit_unpacker){
-		.spawn = spawn_unpacker, .kill = kill_unpacker, .ctx = &m->parent, .timeout_ms = UNPACK_MS};
+	    .spawn = spawn_unpacker, .kill = kill_unpacker, .ctx = &m->parent, .timeout_ms = UNPACK_MS};
 	m->bundles.host.pin_root = argv[3];
 	m->bundles.host.cgroup_root = argv[4][0] ? argv[4] : NULL;
 	m->bundles.host.packet_socket = packet_socket;

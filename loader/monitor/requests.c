@@ -86,9 +86,9 @@ static json_t *show_daemon(const struct control *c)
 	const struct worker *w = c->bundles->worker;
 	const struct worker_stats *s = w->stats;
 
-	return json_pack("{s:s,s:i,s:I,s:i,s:i,s:I,s:I,s:I,s:I,s:I}", "version", OBS_VERSION, "pid", getpid(), "uptime_s",
-			 (json_int_t)((loop_now_ms() - c->started_ms) / 1000), "worker_pid", w->pid, "worker_restarts",
-			 (int)w->restarts, "subscribers", (json_int_t)(w->pid ? s->subscribers : 0),
+	return json_pack("{s:s,s:i,s:I,s:i,s:i,s:I,s:I,s:I,s:I,s:I}", "version", OBS_VERSION, "pid", getpid(),
+			 "uptime_s", (json_int_t)((loop_now_ms() - c->started_ms) / 1000), "worker_pid", w->pid,
+			 "worker_restarts", (int)w->restarts, "subscribers", (json_int_t)(w->pid ? s->subscribers : 0),
 			 "subscribers_total", (json_int_t)s->subscribers_total, "subscribers_refused",
 			 (json_int_t)s->subscribers_refused, "sent_events", (json_int_t)s->sent_events, "sent_bytes",
 			 (json_int_t)s->sent_bytes);
@@ -123,7 +123,8 @@ static int request_status(struct control_call *call, json_t **out, struct err *e
 		warn_bundle(list[i], warnings);
 		json_array_append_new(bundles, show_bundle(call->control->bundles, list[i], warnings));
 	}
-	*out = json_pack("{s:o,s:o,s:o}", "daemon", show_daemon(call->control), "bundles", bundles, "warnings", warnings);
+	*out =
+	    json_pack("{s:o,s:o,s:o}", "daemon", show_daemon(call->control), "bundles", bundles, "warnings", warnings);
 	return 0;
 }
 
@@ -224,16 +225,16 @@ static const struct {
 	request_fn *fn;
 	const char *file; /* what its descriptor is, NULL: takes none */
 } requests[CONTROL_OP_COUNT] = {
-	[CONTROL_INSTALL] = {request_install, "bundle"},
-	[CONTROL_VERIFY] = {request_verify, "bundle"},
-	[CONTROL_REMOVE] = {request_remove, NULL},
-	[CONTROL_LIST] = {request_list, NULL},
-	[CONTROL_STATUS] = {request_status, NULL},
-	[CONTROL_TRUST_ADD] = {request_trust_add, "certificate"},
-	[CONTROL_TRUST_LIST] = {request_trust_list, NULL},
-	[CONTROL_TRUST_REMOVE] = {request_trust_remove, NULL},
-	[CONTROL_SET] = {request_set, NULL},
-	[CONTROL_PARAMS] = {request_params, NULL},
+    [CONTROL_INSTALL] = {request_install, "bundle"},
+    [CONTROL_VERIFY] = {request_verify, "bundle"},
+    [CONTROL_REMOVE] = {request_remove, NULL},
+    [CONTROL_LIST] = {request_list, NULL},
+    [CONTROL_STATUS] = {request_status, NULL},
+    [CONTROL_TRUST_ADD] = {request_trust_add, "certificate"},
+    [CONTROL_TRUST_LIST] = {request_trust_list, NULL},
+    [CONTROL_TRUST_REMOVE] = {request_trust_remove, NULL},
+    [CONTROL_SET] = {request_set, NULL},
+    [CONTROL_PARAMS] = {request_params, NULL},
 };
 
 int control_answer(struct control_call *call, char **out_json, struct err *e)

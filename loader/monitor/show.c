@@ -76,12 +76,12 @@ json_t *show_programs(const struct kernel_bundle *kernel)
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(
-			list, json_pack("{s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:o,s:o}", "name", show_text(p[i].program->name),
-					"object", show_text(p[i].object->name), "section",
-					show_text(p[i].program->section), "attach", show_text(p[i].program->attach),
-					"target", show_text(p[i].program->target), "state", program_state(p[i].state),
-					"reason", show_text(p[i].reason), "id", (json_int_t)p[i].id, "runs",
-					number(p[i].run_count), "run_time_ns", number(p[i].run_time_ns)));
+		    list, json_pack("{s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:o,s:o}", "name", show_text(p[i].program->name),
+				    "object", show_text(p[i].object->name), "section", show_text(p[i].program->section),
+				    "attach", show_text(p[i].program->attach), "target",
+				    show_text(p[i].program->target), "state", program_state(p[i].state), "reason",
+				    show_text(p[i].reason), "id", (json_int_t)p[i].id, "runs", number(p[i].run_count),
+				    "run_time_ns", number(p[i].run_time_ns)));
 	return list;
 }
 
@@ -97,9 +97,9 @@ static void count_programs(const struct kernel_bundle *kernel, size_t *programs,
 
 static json_t *show_head(const struct state_bundle *stored, const struct bundle *bundle)
 {
-	json_t *json = json_pack("{s:o,s:o,s:I,s:s}", "name", show_text(bundle->name), "version",
-				 show_text(stored->version), "serial", (json_int_t)stored->serial, "state",
-				 bundle_condition_names[bundle->condition]);
+	json_t *json =
+	    json_pack("{s:o,s:o,s:I,s:s}", "name", show_text(bundle->name), "version", show_text(stored->version),
+		      "serial", (json_int_t)stored->serial, "state", bundle_condition_names[bundle->condition]);
 
 	if (bundle->reason[0])
 		json_object_set_new(json, "reason", show_text(bundle->reason));
@@ -145,7 +145,7 @@ static json_t *show_lost(const struct bundles *b, const struct bundle *bundle, u
 {
 	uint64_t kernel[OBS_LOST_COUNT] = {0};
 	const struct worker_bundle_stats *worker =
-		bundle->handle && b->worker->stats ? worker_bundle_stats_of(b->worker, bundle->handle) : NULL;
+	    bundle->handle && b->worker->stats ? worker_bundle_stats_of(b->worker, bundle->handle) : NULL;
 	uint64_t sum[LOSS_SOURCE_COUNT] = {0};
 	struct err e = ERR_INIT;
 
@@ -248,10 +248,10 @@ json_t *show_params(const struct bundle *bundle)
 json_t *show_result(const struct bundles_result *result)
 {
 	static const char *const actions[] = {
-		[BUNDLES_INSTALLED] = "installed",
-		[BUNDLES_UPGRADED] = "upgraded",
-		[BUNDLES_ALREADY] = "already installed",
-		[BUNDLES_VERIFIED] = "verified",
+	    [BUNDLES_INSTALLED] = "installed",
+	    [BUNDLES_UPGRADED] = "upgraded",
+	    [BUNDLES_ALREADY] = "already installed",
+	    [BUNDLES_VERIFIED] = "verified",
 	};
 	const struct manifest *m = verified_manifest(result->verified);
 	const struct cms_signer *signers;
@@ -263,8 +263,7 @@ json_t *show_result(const struct bundles_result *result)
 						      show_text(signers[i].cert.subject)));
 	return json_pack("{s:o,s:o,s:I,s:o,s:o,s:s,s:o}", "name", show_text(m->name), "version", show_text(m->version),
 			 "serial", (json_int_t)m->serial, "digest", show_digest(verified_digest(result->verified)),
-			 "signers", list, "action", actions[result->action], "programs",
-			 show_programs(result->kernel));
+			 "signers", list, "action", actions[result->action], "programs", show_programs(result->kernel));
 }
 
 json_t *show_certificate(const struct cert_info *info, const char *names)

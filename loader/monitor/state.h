@@ -49,7 +49,10 @@ struct state {
 	size_t count;
 };
 
-#define STATE_INIT {.dir_fd = -1}
+#define STATE_INIT                                                                                                     \
+	{                                                                                                              \
+		.dir_fd = -1                                                                                           \
+	}
 
 /* Reads the folder's state.json; a missing one is an empty state. ERR_STATE_CORRUPT, ERR_STATE_VERSION. */
 MUST_CHECK int state_open(const char *folder, struct state *out, struct err *e);

@@ -96,7 +96,8 @@ static int read_params(const struct reader *r, struct state_bundle *b)
 
 	if (!json_is_object(params) || json_object_size(params) > MANIFEST_MAX_PARAMS)
 		return corrupt(r, "parameters", "an object is due");
-	json_object_foreach(params, key, value) {
+	json_object_foreach(params, key, value)
+	{
 		if (!json_is_string(value))
 			return corrupt(r, key, "text is due");
 		if (state_param_set(b, key, json_string_value(value), r->e))
@@ -161,7 +162,8 @@ int state_parse(const uint8_t *json, size_t size, struct state *state, struct er
 	if (take_number(&r, "schema", 1, &schema))
 		return -1;
 	if (schema != STATE_SCHEMA)
-		return err_set(e, ERR_STATE_VERSION, "schema %lld, this obsload knows %d", (long long)schema, STATE_SCHEMA);
+		return err_set(e, ERR_STATE_VERSION, "schema %lld, this obsload knows %d", (long long)schema,
+			       STATE_SCHEMA);
 	if (take_text(&r, "boot_id", state->boot_id, sizeof(state->boot_id)))
 		return -1;
 	const json_t *list = json_object_get(root, "bundles");
@@ -192,9 +194,9 @@ static json_t *installed_json(const struct state_bundle *b)
 		json_array_append_new(signers, digest_json(&b->signers[i]));
 	for (size_t i = 0; i < b->param_count; i++)
 		json_object_set_new(params, b->params[i].name, json_string(b->params[i].text));
-	return json_pack("{s:I,s:o,s:s,s:I,s:o,s:o}", "serial", (json_int_t)b->serial, "digest", digest_json(&b->digest),
-			 "version", b->version, "at", (json_int_t)b->installed_at, "signers", signers, "parameters",
-			 params);
+	return json_pack("{s:I,s:o,s:s,s:I,s:o,s:o}", "serial", (json_int_t)b->serial, "digest",
+			 digest_json(&b->digest), "version", b->version, "at", (json_int_t)b->installed_at, "signers",
+			 signers, "parameters", params);
 }
 
 int state_format(const struct state *state, char **out, struct err *e)

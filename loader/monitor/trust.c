@@ -177,7 +177,8 @@ static int drop_certificates(int config_fd, const struct digest *signer, struct 
 		struct cert_info info;
 		cert_info(trust_at(left, i), &info);
 		if (digest_equal(&info.signer, signer))
-			return err_set(e, ERR_IO, "trust.d holds this signer in a file of another name: remove that file");
+			return err_set(e, ERR_IO,
+				       "trust.d holds this signer in a file of another name: remove that file");
 	}
 	OWN_FD int folder = openat(config_fd, "trust.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder >= 0 && fsync(folder))

@@ -177,7 +177,7 @@ void worker_send(struct worker *w, const struct worker_msg *msg, int fd)
 static int open_for(pid_t pid, uint32_t kind)
 {
 	static const char *const names[] = {
-		[WORKER_OPEN_MAPS] = "maps", [WORKER_OPEN_EXE] = "exe", [WORKER_OPEN_CGROUP] = "cgroup"};
+	    [WORKER_OPEN_MAPS] = "maps", [WORKER_OPEN_EXE] = "exe", [WORKER_OPEN_CGROUP] = "cgroup"};
 	char path[64], again[64];
 	struct statfs fs;
 	struct stat st;

@@ -32,7 +32,10 @@ struct worker {
 	unsigned open_count; /* in this window */
 };
 
-#define WORKER_INIT {.stats_fd = -1, .sock = -1, .pidfd = -1, .events_fd = -1, .kallsyms_fd = -1}
+#define WORKER_INIT                                                                                                    \
+	{                                                                                                              \
+		.stats_fd = -1, .sock = -1, .pidfd = -1, .events_fd = -1, .kallsyms_fd = -1                            \
+	}
 
 /* Makes the counters; the worker starts with the first worker_tick. */
 MUST_CHECK int worker_open(struct worker *w, struct err *e);

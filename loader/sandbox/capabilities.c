@@ -92,8 +92,7 @@ static int set_caps(const struct list *permitted, const struct list *effective, 
 
 	if (!caps)
 		return err_errno(e, ERR_NOMEM, "capabilities");
-	if ((permitted->count &&
-	     cap_set_flag(caps, CAP_PERMITTED, (int)permitted->count, permitted->cap, CAP_SET)) ||
+	if ((permitted->count && cap_set_flag(caps, CAP_PERMITTED, (int)permitted->count, permitted->cap, CAP_SET)) ||
 	    (effective->count && cap_set_flag(caps, CAP_EFFECTIVE, (int)effective->count, effective->cap, CAP_SET)))
 		return err_errno(e, ERR_INTERNAL, "capability list");
 	if (cap_set_proc(caps))
@@ -111,7 +110,8 @@ static int check_present(const struct list *list, struct err *e)
 		cap_flag_value_t value = CAP_CLEAR;
 		if (cap_get_flag(caps, list->cap[i], CAP_PERMITTED, &value) || value != CAP_SET) {
 			char *name = cap_to_name(list->cap[i]);
-			err_set(e, ERR_KERNEL_NO_BPF, "this process does not have %s: not root, or a container without it",
+			err_set(e, ERR_KERNEL_NO_BPF,
+				"this process does not have %s: not root, or a container without it",
 				name ? name : "a capability");
 			cap_free(name);
 			return -1;

@@ -45,7 +45,8 @@ static int limits(enum sandbox_role role, struct err *e)
 		return limit(RLIMIT_FSIZE, 0, "fsize", e);
 	if (LIMIT_SPACE && limit(RLIMIT_AS, UNPACKER_SPACE_BYTES, "as", e))
 		return -1;
-	if (limit(RLIMIT_FSIZE, BUNDLE_OBJECT_MAX_BYTES, "fsize", e) || limit(RLIMIT_NOFILE, UNPACKER_FILES, "nofile", e))
+	if (limit(RLIMIT_FSIZE, BUNDLE_OBJECT_MAX_BYTES, "fsize", e) ||
+	    limit(RLIMIT_NOFILE, UNPACKER_FILES, "nofile", e))
 		return -1;
 	return limit(RLIMIT_CPU, UNPACKER_CPU_S, "cpu", e);
 }

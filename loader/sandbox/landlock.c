@@ -15,7 +15,7 @@ enum {
 	FS_ABI2 = 14,
 	FS_ABI3 = 15,
 	FS_ABI5 = 16,
-	NET_TCP = 3,	/* bind and connect */
+	NET_TCP = 3,    /* bind and connect */
 	SCOPED_ALL = 3, /* abstract Unix sockets, signals */
 };
 

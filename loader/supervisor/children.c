@@ -14,10 +14,10 @@
 enum { PARKED_FD = 64 }; /* above every number that a child's descriptors get */
 
 const char *const child_kind_names[CHILD_KIND_COUNT] = {
-	[CHILD_NONE] = "none",
-	[CHILD_MONITOR] = "monitor",
-	[CHILD_WORKER] = "worker",
-	[CHILD_UNPACKER] = "unpacker",
+    [CHILD_NONE] = "none",
+    [CHILD_MONITOR] = "monitor",
+    [CHILD_WORKER] = "worker",
+    [CHILD_UNPACKER] = "unpacker",
 };
 
 int children_open(struct children *c, const struct run_ids *ids, bool plain_log, struct err *e)

@@ -9,10 +9,13 @@ struct host {
 	char cgroup[4096]; /* "" if there is none */
 	int lock_fd;
 	int control_fd, events_fd; /* listening */
-	int kallsyms_fd;	   /* -1: addresses are hidden */
+	int kallsyms_fd;           /* -1: addresses are hidden */
 };
 
-#define HOST_INIT {.lock_fd = -1, .control_fd = -1, .events_fd = -1, .kallsyms_fd = -1}
+#define HOST_INIT                                                                                                      \
+	{                                                                                                              \
+		.lock_fd = -1, .control_fd = -1, .events_fd = -1, .kallsyms_fd = -1                                    \
+	}
 
 /* ERR_DAEMON_RUNNING if another daemon holds the lock of this run-dir. */
 MUST_CHECK int host_prepare(const struct run_options *o, const struct run_ids *ids, struct host *out, struct err *e);

@@ -11,31 +11,34 @@ enum { WORKER_ID = 64911, UNPACKER_ID = 64912, MAX_SUBSCRIBERS = 100000 };
 
 #define UNPACKER_USER "obsload-unpack"
 
-static const char help_text[] =
-	"Usage: obsload run [options]\n"
-	"\n"
-	"  --config-dir DIR      policy.json and trust.d (/etc/obsload)\n"
-	"  --state-dir DIR       installed bundles and audit log (/var/lib/obsload)\n"
-	"  --run-dir DIR         control.sock and events.sock (/run/obsload)\n"
-	"  --bpffs DIR           bpffs that holds the pins (/sys/fs/bpf)\n"
-	"  --cgroup DIR          cgroup2 mount (found)\n"
-	"  --group NAME          who may read events.sock (obsload)\n"
-	"  --control-group NAME  who may use control.sock besides root (nobody)\n"
-	"  --worker-user NAME    user of the worker (obsload-worker)\n"
-	"  --max-subscribers N   connections to events.sock at once\n"
-	"  --foreground          log plain lines\n";
+static const char help_text[] = "Usage: obsload run [options]\n"
+				"\n"
+				"  --config-dir DIR      policy.json and trust.d (/etc/obsload)\n"
+				"  --state-dir DIR       installed bundles and audit log (/var/lib/obsload)\n"
+				"  --run-dir DIR         control.sock and events.sock (/run/obsload)\n"
+				"  --bpffs DIR           bpffs that holds the pins (/sys/fs/bpf)\n"
+				"  --cgroup DIR          cgroup2 mount (found)\n"
+				"  --group NAME          who may read events.sock (obsload)\n"
+				"  --control-group NAME  who may use control.sock besides root (nobody)\n"
+				"  --worker-user NAME    user of the worker (obsload-worker)\n"
+				"  --max-subscribers N   connections to events.sock at once\n"
+				"  --foreground          log plain lines\n";
 
 enum { OPT_CONFIG = 256, OPT_STATE, OPT_RUN, OPT_BPFFS, OPT_CGROUP, OPT_GROUP, OPT_CONTROL, OPT_WORKER, OPT_MAX };
 
 static const struct option long_options[] = {
-	{"config-dir", required_argument, NULL, OPT_CONFIG}, {"state-dir", required_argument, NULL, OPT_STATE},
-	{"run-dir", required_argument, NULL, OPT_RUN},	     {"bpffs", required_argument, NULL, OPT_BPFFS},
-	{"cgroup", required_argument, NULL, OPT_CGROUP},     {"group", required_argument, NULL, OPT_GROUP},
-	{"control-group", required_argument, NULL, OPT_CONTROL},
-	{"worker-user", required_argument, NULL, OPT_WORKER},
-	{"max-subscribers", required_argument, NULL, OPT_MAX},
-	{"foreground", no_argument, NULL, 'f'},		     {"help", no_argument, NULL, 'h'},
-	{NULL, 0, NULL, 0},
+    {"config-dir", required_argument, NULL, OPT_CONFIG},
+    {"state-dir", required_argument, NULL, OPT_STATE},
+    {"run-dir", required_argument, NULL, OPT_RUN},
+    {"bpffs", required_argument, NULL, OPT_BPFFS},
+    {"cgroup", required_argument, NULL, OPT_CGROUP},
+    {"group", required_argument, NULL, OPT_GROUP},
+    {"control-group", required_argument, NULL, OPT_CONTROL},
+    {"worker-user", required_argument, NULL, OPT_WORKER},
+    {"max-subscribers", required_argument, NULL, OPT_MAX},
+    {"foreground", no_argument, NULL, 'f'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 static int parse_count(const char *text, unsigned *out, struct err *e)
@@ -46,7 +49,8 @@ static int parse_count(const char *text, unsigned *out, struct err *e)
 	errno = 0;
 	n = strtoul(text, &end, 10);
 	if (errno || end == text || *end || text[0] == '-' || n < 1 || n > MAX_SUBSCRIBERS)
-		return err_set(e, ERR_USAGE, "--max-subscribers: a number from 1 to %d, not \"%s\"", MAX_SUBSCRIBERS, text);
+		return err_set(e, ERR_USAGE, "--max-subscribers: a number from 1 to %d, not \"%s\"", MAX_SUBSCRIBERS,
+			       text);
 	*out = (unsigned)n;
 	return 0;
 }
@@ -66,8 +70,8 @@ int run_options_parse(int argc, char **argv, struct run_options *out, bool *help
 				.bpffs = "/sys/fs/bpf",
 				.group = "obsload",
 				.worker_user = "obsload-worker"};
-	const char **text[] = {&o.config_dir, &o.state_dir, &o.run_dir,	      &o.bpffs,
-			       &o.cgroup,     &o.group,	    &o.control_group, &o.worker_user};
+	const char **text[] = {&o.config_dir, &o.state_dir, &o.run_dir,       &o.bpffs,
+			       &o.cgroup,     &o.group,     &o.control_group, &o.worker_user};
 	int c;
 
 	*help = false;
@@ -131,7 +135,8 @@ int run_ids_find(const struct run_options *o, struct run_ids *out, struct err *e
 	find_user(o->worker_user, WORKER_ID, &ids.worker_uid, &ids.worker_gid);
 	find_user(UNPACKER_USER, UNPACKER_ID, &ids.unpacker_uid, &ids.unpacker_gid);
 	if (ids.worker_uid == ids.unpacker_uid)
-		return err_set(e, ERR_USAGE, "worker and unpacker need different users, both are uid %u", ids.worker_uid);
+		return err_set(e, ERR_USAGE, "worker and unpacker need different users, both are uid %u",
+			       ids.worker_uid);
 	*out = ids;
 	return 0;
 }

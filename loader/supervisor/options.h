@@ -9,11 +9,11 @@
 
 struct run_options {
 	const char *config_dir, *state_dir, *run_dir, *bpffs;
-	const char *cgroup;	   /* NULL: found in /proc/self/mountinfo */
-	const char *group;	   /* readers of events.sock */
+	const char *cgroup;        /* NULL: found in /proc/self/mountinfo */
+	const char *group;         /* readers of events.sock */
 	const char *control_group; /* NULL: root only */
 	const char *worker_user;
-	unsigned max_subscribers;  /* 0: the worker's own default */
+	unsigned max_subscribers; /* 0: the worker's own default */
 	bool foreground;
 };
 

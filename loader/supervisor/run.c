@@ -46,8 +46,13 @@ static uint64_t now_ms(void)
 static int start_monitor(struct supervisor *s, struct err *e)
 {
 	char gid[16];
-	const char *args[] = {"obsload-monitor", s->options.config_dir, s->options.state_dir, s->host.pin_root,
-			      s->host.cgroup,	 gid,			NULL};
+	const char *args[] = {"obsload-monitor",
+			      s->options.config_dir,
+			      s->options.state_dir,
+			      s->host.pin_root,
+			      s->host.cgroup,
+			      gid,
+			      NULL};
 	int pair[2];
 
 	snprintf(gid, sizeof(gid), "%u", s->ids.control_gid);
@@ -162,7 +167,8 @@ static int timeout_ms(const struct supervisor *s)
 static void loop(struct supervisor *s)
 {
 	while (!s->stopping || children_any(&s->server.children)) {
-		struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN}, {.fd = s->server.sock, .events = POLLIN}};
+		struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
+				       {.fd = s->server.sock, .events = POLLIN}};
 		if (poll(fds, ARRAY_LEN(fds), timeout_ms(s)) < 0 && errno != EINTR)
 			return;
 		if (fds[0].revents)

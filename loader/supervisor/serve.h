@@ -11,7 +11,10 @@ struct server {
 	bool was_ready; /* some monitor served once */
 };
 
-#define SERVER_INIT {.sock = -1, .children.program_fd = {-1, -1, -1, -1}}
+#define SERVER_INIT                                                                                                    \
+	{                                                                                                              \
+		.sock = -1, .children.program_fd = { -1, -1, -1, -1 }                                                  \
+	}
 
 /* Answers one request. -1: the message is none of the monitor's (an end of file is no error and no request). */
 int serve_request(struct server *s);

@@ -101,6 +101,7 @@ for _ in $(seq 40); do
 	timeout 4 socat -u "UNIX-CONNECT:$E2E_TMP/run/control.sock,type=5" - >/dev/null 2>&1 &
 done
 check silent_peers_are_dropped wait_for 6 load list
-wait $(jobs -p | grep -v "^$E2E_DAEMON\$") 2>/dev/null || true
+mapfile -t peers < <(jobs -p | grep -vx "$E2E_DAEMON")
+wait "${peers[@]}" 2>/dev/null || true
 check monitor_lives test -d "/proc/$(load status --json | jq -r .daemon.pid)"
 e2e_done

@@ -165,13 +165,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(send_with_descriptors_arrives_whole),
-		TEST(recv_other_size_is_bad_and_closes_descriptors),
-		TEST(recv_too_many_descriptors_is_bad_and_closes_all),
-		TEST(recv_nothing_there_says_again),
-		TEST(recv_peer_gone_is_end),
-		TEST(send_full_socket_says_eagain),
-		TEST(send_more_descriptors_than_agreed_is_refused),
+	    TEST(send_with_descriptors_arrives_whole),
+	    TEST(recv_other_size_is_bad_and_closes_descriptors),
+	    TEST(recv_too_many_descriptors_is_bad_and_closes_all),
+	    TEST(recv_nothing_there_says_again),
+	    TEST(recv_peer_gone_is_end),
+	    TEST(send_full_socket_says_eagain),
+	    TEST(send_more_descriptors_than_agreed_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -381,16 +381,16 @@ int main(void)
 {
 #define WITH_CONFIG(f) cmocka_unit_test_setup_teardown(f, make_config, drop_config)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(unpack_good_child_gives_files),
-		cmocka_unit_test(unpack_lying_child_is_refused),
-		cmocka_unit_test(unpack_files_outside_the_format_are_refused),
-		cmocka_unit_test(unpack_bytes_that_could_change_are_refused),
-		cmocka_unit_test(unpack_hanging_child_ends_in_time),
-		cmocka_unit_test(seal_reads_from_the_start),
-		cmocka_unit_test(seal_anything_but_a_file_is_refused),
-		WITH_CONFIG(trust_empty_folder_trusts_nobody),
-		WITH_CONFIG(trust_certificate_is_read_each_time),
-		WITH_CONFIG(trust_malformed_lists_are_refused),
+	    cmocka_unit_test(unpack_good_child_gives_files),
+	    cmocka_unit_test(unpack_lying_child_is_refused),
+	    cmocka_unit_test(unpack_files_outside_the_format_are_refused),
+	    cmocka_unit_test(unpack_bytes_that_could_change_are_refused),
+	    cmocka_unit_test(unpack_hanging_child_ends_in_time),
+	    cmocka_unit_test(seal_reads_from_the_start),
+	    cmocka_unit_test(seal_anything_but_a_file_is_refused),
+	    WITH_CONFIG(trust_empty_folder_trusts_nobody),
+	    WITH_CONFIG(trust_certificate_is_read_each_time),
+	    WITH_CONFIG(trust_malformed_lists_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

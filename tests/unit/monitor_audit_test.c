@@ -53,7 +53,7 @@ static void append(struct audit *a, const char *action)
 	struct err e = ERR_INIT;
 	const struct audit_who who = {.known = true, .uid = 1000, .pid = 42, .comm = "ev\033il\"\n"};
 	const struct audit_entry entry = {
-		.action = action, .verdict = "done", .who = &who, .name = "obs/network", .serial = 5};
+	    .action = action, .verdict = "done", .who = &who, .name = "obs/network", .serial = 5};
 
 	assert_int_equal(audit_append(a, &entry, &e), 0);
 }
@@ -222,13 +222,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(append_then_read_gives_the_newest),
-		TEST(open_again_goes_on_with_the_chain),
-		TEST(read_changed_line_is_broken),
-		TEST(read_missing_lines_are_broken),
-		TEST(open_cut_line_is_noted),
-		TEST(append_failed_write_leaves_no_half_line),
-		TEST(open_link_or_foreign_mode_is_refused),
+	    TEST(append_then_read_gives_the_newest),
+	    TEST(open_again_goes_on_with_the_chain),
+	    TEST(read_changed_line_is_broken),
+	    TEST(read_missing_lines_are_broken),
+	    TEST(open_cut_line_is_noted),
+	    TEST(append_failed_write_leaves_no_half_line),
+	    TEST(open_link_or_foreign_mode_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,31 +157,31 @@ static void open_malformed_is_refused(void **unused)
 		const char *json;
 		enum err_code code;
 	} cases[] = {
-		{"", ERR_STATE_CORRUPT},
-		{"{", ERR_STATE_CORRUPT},
-		{"[]", ERR_STATE_CORRUPT},
-		{"{\"schema\":2,\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_VERSION},
-		{"{\"schema\":\"1\",\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[],\"x\":1}", ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"schema\":1,\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[]} x", ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"bundles\":[]}", ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":{}}", ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/../b\",\"highest\":1,\"highest_digest\":\"" HEX
-		 "\"}]}",
-		 ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":0,\"highest_digest\":\"" HEX
-		 "\"}]}",
-		 ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"AB\"}]}",
-		 ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX
-		 "\"},{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX "\"}]}",
-		 ERR_STATE_CORRUPT},
-		{"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX
-		 "\",\"installed\":{\"serial\":2,\"digest\":\"" HEX
-		 "\",\"version\":\"\",\"at\":1,\"signers\":[],\"parameters\":{}}}]}",
-		 ERR_STATE_CORRUPT},
+	    {"", ERR_STATE_CORRUPT},
+	    {"{", ERR_STATE_CORRUPT},
+	    {"[]", ERR_STATE_CORRUPT},
+	    {"{\"schema\":2,\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_VERSION},
+	    {"{\"schema\":\"1\",\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[],\"x\":1}", ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"schema\":1,\"boot_id\":\"\",\"bundles\":[]}", ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[]} x", ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"bundles\":[]}", ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":{}}", ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/../b\",\"highest\":1,\"highest_digest\":\"" HEX
+	     "\"}]}",
+	     ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":0,\"highest_digest\":\"" HEX
+	     "\"}]}",
+	     ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"AB\"}]}",
+	     ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX
+	     "\"},{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX "\"}]}",
+	     ERR_STATE_CORRUPT},
+	    {"{\"schema\":1,\"boot_id\":\"\",\"bundles\":[{\"name\":\"a/b\",\"highest\":1,\"highest_digest\":\"" HEX
+	     "\",\"installed\":{\"serial\":2,\"digest\":\"" HEX
+	     "\",\"version\":\"\",\"at\":1,\"signers\":[],\"parameters\":{}}}]}",
+	     ERR_STATE_CORRUPT},
 	};
 
 	(void)unused;
@@ -255,13 +255,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(open_missing_is_empty),
-		TEST(save_then_open_is_equal),
-		TEST(save_failed_rename_keeps_the_old_one),
-		TEST(open_malformed_is_refused),
-		TEST(store_then_stored_gives_the_bytes),
-		TEST(store_name_outside_is_refused),
-		TEST(sweep_removes_what_state_does_not_name),
+	    TEST(open_missing_is_empty),
+	    TEST(save_then_open_is_equal),
+	    TEST(save_failed_rename_keeps_the_old_one),
+	    TEST(open_malformed_is_refused),
+	    TEST(store_then_stored_gives_the_bytes),
+	    TEST(store_name_outside_is_refused),
+	    TEST(sweep_removes_what_state_does_not_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

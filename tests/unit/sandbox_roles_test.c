@@ -149,8 +149,9 @@ static void unprivileged(enum sandbox_role role)
 	assert_int_equal(outcome(role, try_nothing), 0);
 	assert_int_equal(outcome(role, try_open_etc), EACCES);
 	assert_int_equal(outcome(role, try_create), EACCES);
-	attempt *const deadly[] = {try_bpf,    try_inet, try_packet, try_netlink,	    try_memory_of_parent, try_ptrace,
-				   try_exec, try_fork, try_setuid, try_executable_memory, try_mount};
+	attempt *const deadly[] = {try_bpf,    try_inet, try_packet, try_netlink, try_memory_of_parent,
+				   try_ptrace, try_exec, try_fork,   try_setuid,  try_executable_memory,
+				   try_mount};
 	for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
 		assert_int_equal(outcome(role, deadly[i]), KILLED);
 }
@@ -238,16 +239,17 @@ static int capability_sets(void)
 
 	for (cap_value_t cap = 0; cap < (cap_value_t)cap_max_bits(); cap++) {
 		cap_flag_value_t permitted, effective, inheritable;
-		if (cap_get_flag(caps, cap, CAP_PERMITTED, &permitted) || cap_get_flag(caps, cap, CAP_EFFECTIVE, &effective) ||
+		if (cap_get_flag(caps, cap, CAP_PERMITTED, &permitted) ||
+		    cap_get_flag(caps, cap, CAP_EFFECTIVE, &effective) ||
 		    cap_get_flag(caps, cap, CAP_INHERITABLE, &inheritable))
 			return 1;
 		if (permitted || effective || inheritable || cap_get_bound(cap) != 0 || cap_get_ambient(cap) != 0)
 			return 2;
 	}
 	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 && getuid() == UID && getgid() == UID &&
-			       prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ?
-		       0 :
-		       3;
+		       prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0
+		   ? 0
+		   : 3;
 }
 
 static void identity_gives_everything_up(void **state)
@@ -284,9 +286,9 @@ static void capabilities_of_a_poor_process_say_which_is_missing(void **state)
 		if (sandbox_identity(UID, UID, &e))
 			_exit(SETUP_FAILED);
 		_exit(sandbox_capabilities(SANDBOX_MONITOR, &e) == -1 && e.code == ERR_KERNEL_NO_BPF &&
-				      strstr(e.frame[0], "cap_") ?
-			      0 :
-			      1);
+			      strstr(e.frame[0], "cap_")
+			  ? 0
+			  : 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -295,14 +297,14 @@ static void capabilities_of_a_poor_process_say_which_is_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(worker_tries_all_is_refused),
-		cmocka_unit_test(unpacker_tries_all_is_refused),
-		cmocka_unit_test(monitor_tries_what_it_does_not_need_is_refused),
-		cmocka_unit_test(monitor_does_its_work_is_allowed),
-		cmocka_unit_test(landlock_denies_etc_and_home),
-		cmocka_unit_test(identity_gives_everything_up),
-		cmocka_unit_test(identity_of_root_is_refused),
-		cmocka_unit_test(capabilities_of_a_poor_process_say_which_is_missing),
+	    cmocka_unit_test(worker_tries_all_is_refused),
+	    cmocka_unit_test(unpacker_tries_all_is_refused),
+	    cmocka_unit_test(monitor_tries_what_it_does_not_need_is_refused),
+	    cmocka_unit_test(monitor_does_its_work_is_allowed),
+	    cmocka_unit_test(landlock_denies_etc_and_home),
+	    cmocka_unit_test(identity_gives_everything_up),
+	    cmocka_unit_test(identity_of_root_is_refused),
+	    cmocka_unit_test(capabilities_of_a_poor_process_say_which_is_missing),
 	};
 
 	if (geteuid() != 0) {
