@@ -71,6 +71,8 @@ rmdir "$E2E_TMP/run"
 check_refused "an unknown command is refused" usage 2 "$OBSLOAD" lst
 check_refused "a missing word is refused" usage 2 load install
 check_refused "an option of another command is refused" usage 2 load list --where a=1
+check_refused "options before run reach the daemon" usage 2 "$OBSLOAD" --run-dir not/absolute run
+check_refused "output that cannot be written is told" system.io 3 bash -c "'$OBSLOAD' --help >/dev/full"
 
 daemon_start
 
@@ -238,4 +240,14 @@ check_json "remove --json" '.name == "test/exec" and .serial == 4' load remove -
 signer=$(load trust list --json | jq -r '.signers[0].signer[:12]')
 check_shows "trust remove takes a prefix" "^no longer trusted: .*$signer" load trust remove "$signer"
 check_json "trust list is empty again" '.signers == []' load trust list --json
+
+# ---- the end ----
+"$OBSLOAD" events --run-dir "$E2E_TMP/run" 2>"$E2E_TMP/end" &
+reader=$!
+subscribed() { [ "$(load status --json | jq .daemon.subscribers)" -gt 0 ]; }
+wait_for 5 subscribed
+daemon_stop
+status=0
+wait "$reader" || status=$?
+check_eq "events tells that the daemon ended" "4 1" "$status $(grep -cF '[daemon.failed]' "$E2E_TMP/end")"
 e2e_done
