@@ -144,6 +144,13 @@ bool target_resolve(const char *file, char path[static PATH_MAX]);
 bool target_split(const char *target, char file[static PATH_MAX], char *rest, size_t rest_size);
 /* The file offset of a function; what follows a '+' in symbol is ignored. */
 bool target_symbol(const char *path, const char *symbol, uint64_t *offset);
+struct usdt_site {
+	uint64_t offset;       /* in the file */
+	uint64_t semaphore;    /* offset in the file of the counter that the program looks at, 0: none */
+	const char *arguments; /* "-4@%edi 8@$1"; valid during the call */
+};
+typedef bool (*usdt_site_fn)(void *ctx, const struct usdt_site *site); /* false: enough */
+void target_each_usdt(const char *path, const char *provider, const char *name, usdt_site_fn each, void *ctx);
 bool target_has_usdt(const char *path, const char *provider, const char *name);
 
 /* ---- kernel_attach.c, kernel_net.c, kernel_iter.c ---- */
@@ -171,8 +178,19 @@ MUST_CHECK int iter_run(struct kernel_bundle *kb, size_t i, struct err *e);
 enum { UPROBE_MULTI = 48 }; /* BPF_TRACE_UPROBE_MULTI, of Linux 6.6: newer than the headers of Debian 12 */
 MUST_CHECK int uprobe_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 MUST_CHECK int usdt_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
-/* A link at file offsets of path, or -1 with errno. */
-int uprobe_multi_link(int prog_fd, const char *path, const uint64_t *offsets, uint32_t count, bool at_return);
+struct uprobe_multi {
+	const char *path;
+	const uint64_t *offsets; /* in the file */
+	const uint64_t *semaphores, *cookies; /* as offsets, or NULL */
+	uint32_t count;
+	bool at_return;
+};
+/* A link, or -1 with errno. */
+int uprobe_multi_link(int prog_fd, const struct uprobe_multi *at);
+
+/* ---- kernel_usdt.c ---- */
+MUST_CHECK int usdt_attach_multi(struct kernel_bundle *kb, struct kernel_prog *p, const char *path, const char *provider,
+				 const char *name, struct err *e);
 
 /* ---- kernel_pin.c ---- */
 /* Records a tc filter that is about to be made, so that a crash leaves something to find it by. */

@@ -294,7 +294,7 @@ bool probe_uprobe_multi(void)
 
 	if (prog < 0)
 		return false;
-	OWN_FD int link = uprobe_multi_link(prog, "/", &offset, 1, false);
+	OWN_FD int link = uprobe_multi_link(prog, &(struct uprobe_multi){.path = "/", .offsets = &offset, .count = 1});
 	return link < 0 && errno == EBADF;
 }
 

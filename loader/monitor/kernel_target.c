@@ -136,20 +136,68 @@ bool target_symbol(const char *path, const char *symbol, uint64_t *offset)
 	return false;
 }
 
-/* A note of SystemTap's format: three addresses, then provider, name and arguments, each ended by NUL. */
-static bool is_probe(const char *desc, size_t size, const char *provider, const char *name)
+/* Where the linker put .stapsdt.base: prelink and the like move a file after its notes were written. */
+static uint64_t base_address(Elf *elf)
 {
-	const char *at = desc + 3 * sizeof(uint64_t), *end = desc + size;
+	size_t names;
+	Elf_Scn *section = NULL;
 
-	if (size <= 3 * sizeof(uint64_t) || end[-1] != '\0')
-		return false;
-	const char *second = memchr(at, '\0', (size_t)(end - at));
-	if (!second || ++second >= end)
-		return false;
-	return strcmp(at, provider) == 0 && strcmp(second, name) == 0;
+	if (elf_getshdrstrndx(elf, &names))
+		return 0;
+	while ((section = elf_nextscn(elf, section))) {
+		GElf_Shdr header;
+		const char *name = gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
+		if (name && strcmp(name, ".stapsdt.base") == 0)
+			return header.sh_addr;
+	}
+	return 0;
 }
 
-static bool section_has_probe(Elf_Scn *section, const char *provider, const char *name)
+/* The place in the file of an address of the loaded file. */
+static bool segment_offset(Elf *elf, uint64_t address, uint64_t *out)
+{
+	size_t count = 0;
+
+	if (elf_getphdrnum(elf, &count))
+		return false;
+	for (size_t i = 0; i < count && i < INT32_MAX; i++) {
+		GElf_Phdr p;
+		if (!gelf_getphdr(elf, (int)i, &p) || p.p_type != PT_LOAD || address < p.p_vaddr ||
+		    address - p.p_vaddr >= p.p_filesz)
+			continue;
+		*out = address - p.p_vaddr + p.p_offset;
+		return true;
+	}
+	return false;
+}
+
+/* A note of SystemTap's format: three addresses, then provider, name and arguments, each ended by NUL. */
+static bool read_probe(Elf *elf, const char *desc, size_t size, const char *provider, const char *name,
+		       struct usdt_site *out)
+{
+	uint64_t address[3]; /* probe, base, semaphore */
+	const char *at = desc + sizeof(address), *end = desc + size, *text[3];
+
+	if (size <= sizeof(address) || end[-1] != '\0')
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(text); i++) {
+		if (at >= end)
+			return false;
+		text[i] = at;
+		at += strlen(at) + 1;
+	}
+	if (strcmp(text[0], provider) != 0 || strcmp(text[1], name) != 0)
+		return false;
+	memcpy(address, desc, sizeof(address));
+	uint64_t base = base_address(elf), moved = base ? base - address[1] : 0;
+	out->semaphore = 0;
+	out->arguments = text[2];
+	if (address[2] && !segment_offset(elf, address[2] + moved, &out->semaphore))
+		return false;
+	return segment_offset(elf, address[0] + moved, &out->offset);
+}
+
+static bool each_probe(Elf *elf, Elf_Scn *section, const char *provider, const char *name, usdt_site_fn each, void *ctx)
 {
 	Elf_Data *data = elf_getdata(section, NULL);
 	size_t at = 0, name_off, desc_off;
@@ -157,26 +205,41 @@ static bool section_has_probe(Elf_Scn *section, const char *provider, const char
 
 	while (data && at < data->d_size && (at = gelf_getnote(data, at, &note, &name_off, &desc_off)) > 0) {
 		const char *bytes = data->d_buf;
+		struct usdt_site site;
 		if (note.n_type == 3 && note.n_namesz == sizeof("stapsdt") &&
 		    memcmp(bytes + name_off, "stapsdt", sizeof("stapsdt")) == 0 &&
-		    is_probe(bytes + desc_off, note.n_descsz, provider, name))
-			return true;
+		    read_probe(elf, bytes + desc_off, note.n_descsz, provider, name, &site) && !each(ctx, &site))
+			return false;
 	}
-	return false;
+	return true;
 }
 
-bool target_has_usdt(const char *path, const char *provider, const char *name)
+void target_each_usdt(const char *path, const char *provider, const char *name, usdt_site_fn each, void *ctx)
 {
 	OWN_ELF struct elf_file f = {.fd = -1};
 	Elf_Scn *section = NULL;
 
 	if (!elf_file_open(path, &f) || gelf_getclass(f.elf) != ELFCLASS64)
-		return false;
+		return;
 	while ((section = elf_nextscn(f.elf, section))) {
 		GElf_Shdr header;
 		if (gelf_getshdr(section, &header) && header.sh_type == SHT_NOTE &&
-		    section_has_probe(section, provider, name))
-			return true;
+		    !each_probe(f.elf, section, provider, name, each, ctx))
+			return;
 	}
+}
+
+static bool note_any(void *ctx, const struct usdt_site *site)
+{
+	(void)site;
+	*(bool *)ctx = true;
 	return false;
+}
+
+bool target_has_usdt(const char *path, const char *provider, const char *name)
+{
+	bool any = false;
+
+	target_each_usdt(path, provider, name, note_any, &any);
+	return any;
 }

@@ -15,15 +15,17 @@ struct uprobe_multi_attr {
 
 enum { MULTI_RETURN = 1 };
 
-int uprobe_multi_link(int prog_fd, const char *path, const uint64_t *offsets, uint32_t count, bool at_return)
+int uprobe_multi_link(int prog_fd, const struct uprobe_multi *at)
 {
 	struct uprobe_multi_attr attr = {
 		.prog_fd = (uint32_t)prog_fd,
 		.attach_type = UPROBE_MULTI,
-		.path = (uint64_t)(uintptr_t)path,
-		.offsets = (uint64_t)(uintptr_t)offsets,
-		.count = count,
-		.flags = at_return ? MULTI_RETURN : 0,
+		.path = (uint64_t)(uintptr_t)at->path,
+		.offsets = (uint64_t)(uintptr_t)at->offsets,
+		.ref_ctr_offsets = (uint64_t)(uintptr_t)at->semaphores,
+		.cookies = (uint64_t)(uintptr_t)at->cookies,
+		.count = at->count,
+		.flags = at->at_return ? MULTI_RETURN : 0,
 	};
 
 	return (int)syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
@@ -43,8 +45,7 @@ static int target_file(const struct kernel_prog *p, char path[static PATH_MAX], 
 
 static int not_permitted(const struct kernel_prog *p, struct err *e)
 {
-	return err_set(e, ERR_KERNEL_ATTACH, "%s needs CAP_SYS_ADMIN%s", p->program->section,
-		       strcmp(p->program->attach, "usdt") == 0 ? "" : " before Linux 6.6");
+	return err_set(e, ERR_KERNEL_ATTACH, "%s needs CAP_SYS_ADMIN before Linux 6.6", p->program->section);
 }
 
 static int attach_multi(struct kernel_prog *p, const char *path, const char *symbol, size_t add, struct err *e)
@@ -54,7 +55,9 @@ static int attach_multi(struct kernel_prog *p, const char *path, const char *sym
 	if (!target_symbol(path, symbol, &offset))
 		return err_set(e, ERR_KERNEL_ATTACH, "there is no function %s in %s", symbol, path);
 	offset += add;
-	OWN_FD int fd = uprobe_multi_link(p->fd, path, &offset, 1, strcmp(p->program->attach, "uretprobe") == 0);
+	struct uprobe_multi at = {.path = path, .offsets = &offset, .count = 1,
+				  .at_return = strcmp(p->program->attach, "uretprobe") == 0};
+	OWN_FD int fd = uprobe_multi_link(p->fd, &at);
 	if (fd < 0)
 		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
 	if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = fd}, e))
@@ -90,6 +93,8 @@ int usdt_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
 	if (!name)
 		return err_set(e, ERR_KERNEL_ATTACH, "target \"%s\" is no file:provider:name", p->program->target);
 	*name++ = '\0';
+	if (kb->uprobe_multi)
+		return usdt_attach_multi(kb, p, path, provider, name, e);
 	kb->objects[p->object].keep_libbpf = true;
 	struct bpf_link *link = bpf_program__attach_usdt(p->bpf, -1, path, provider, name, NULL);
 	if (!link && errno == EACCES)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -90,9 +91,12 @@ static void do_connect(void)
 	assert_int_equal(send(client, "x", 1, 0), 1);
 }
 
-/* A USDT probe obs_test:fired with one argument, in the format of SystemTap's <sys/sdt.h>. */
+/* A USDT probe obs_test:fired with a constant, a register and memory as arguments, in the format of SystemTap's <sys/sdt.h>. */
 static __attribute__((noinline)) void do_probe(void)
 {
+	volatile int in_memory = 44;
+	int in_register = 43;
+
 	__asm__ volatile("990: nop\n"
 			 ".pushsection .note.stapsdt,\"?\",\"note\"\n"
 			 ".balign 4\n"
@@ -104,7 +108,7 @@ static __attribute__((noinline)) void do_probe(void)
 			 ".8byte 0\n"
 			 ".asciz \"obs_test\"\n"
 			 ".asciz \"fired\"\n"
-			 ".asciz \"-4@%0\"\n"
+			 ".asciz \"-4@%0 -4@%1 -4@%2\"\n"
 			 "994: .balign 4\n"
 			 ".popsection\n"
 			 ".ifndef _.stapsdt.base\n"
@@ -114,7 +118,8 @@ static __attribute__((noinline)) void do_probe(void)
 			 "_.stapsdt.base: .space 1\n"
 			 ".size _.stapsdt.base, 1\n"
 			 ".popsection\n"
-			 ".endif\n" ::"n"(42));
+			 ".endif\n" ::"n"(42),
+			 "r"(in_register), "m"(in_memory));
 }
 
 static void nothing(void)
@@ -128,9 +133,25 @@ struct kind {
 	void (*act)(void);
 	const char *lacking; /* what a kernel without it must name */
 	enum kernel_program_state pinned;
-	bool once;	 /* runs at the start only */
-	bool perf_probe; /* may need CAP_SYS_ADMIN, and then says so */
+	bool once;	     /* runs at the start only */
+	bool perf_probe;     /* may need CAP_SYS_ADMIN, and then says so */
+	unsigned pins_since; /* its link can be pinned from that kernel on: 515 is 5.15 */
 };
+
+static unsigned kernel_version(void)
+{
+	struct utsname host_name;
+	unsigned major = 0, minor = 0;
+
+	if (uname(&host_name) || sscanf(host_name.release, "%u.%u", &major, &minor) != 2)
+		fail();
+	return major * 100 + minor;
+}
+
+static enum kernel_program_state pinned_state(const struct kind *k)
+{
+	return kernel_version() < k->pins_since ? KERNEL_ATTACHED_HERE : k->pinned;
+}
 
 static bool rises(const struct kernel_bundle *kb, const struct kind *k, uint64_t from)
 {
@@ -166,7 +187,7 @@ static void check_adopted(const struct verified_bundle *bundle, const struct kin
 
 	must(kernel_adopt(&host, bundle, &adopted, &kb, &e), &e);
 	assert_true(adopted);
-	assert_int_equal(program(kb, k->program)->state, k->pinned);
+	assert_int_equal(program(kb, k->program)->state, pinned_state(k));
 	if (!k->once)
 		assert_true(rises(kb, k, fixture_hits(kb, k->object, 0)));
 	must(kernel_remove(&kb, &e), &e);
@@ -193,7 +214,7 @@ static void check_kind(void **state)
 	else
 		assert_true(rises(kb, k, 0));
 	must(kernel_pin(kb, &e), &e);
-	assert_int_equal(program(kb, k->program)->state, k->pinned);
+	assert_int_equal(program(kb, k->program)->state, pinned_state(k));
 	kernel_refresh(kb);
 	kernel_close(&kb);
 	assert_int_equal(fixture_programs(k->program, 1), 1);
@@ -201,17 +222,17 @@ static void check_kind(void **state)
 }
 
 static struct kind kinds[] = {
-	{"tp", "on_tp", do_sleep, NULL, KERNEL_ATTACHED},
+	{"tp", "on_tp", do_sleep, NULL, KERNEL_ATTACHED, .pins_since = 515},
 	{"raw_tp", "on_raw_tp", do_sleep, NULL, KERNEL_ATTACHED},
 	{"tp_btf", "on_tp_btf", do_sleep, NULL, KERNEL_ATTACHED},
-	{"kprobe", "on_kprobe", do_sleep, "kprobe", KERNEL_ATTACHED},
-	{"kretprobe", "on_kretprobe", do_sleep, "kprobe", KERNEL_ATTACHED},
+	{"kprobe", "on_kprobe", do_sleep, "kprobe", KERNEL_ATTACHED, .pins_since = 515},
+	{"kretprobe", "on_kretprobe", do_sleep, "kprobe", KERNEL_ATTACHED, .pins_since = 515},
 	{"fentry", "on_fentry", do_sleep, "fentry", KERNEL_ATTACHED},
 	{"fexit", "on_fexit", do_sleep, "fexit", KERNEL_ATTACHED},
-	{"uprobe", "on_uprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true},
-	{"uretprobe", "on_uretprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true},
-	{"usdt", "on_usdt", do_probe, NULL, KERNEL_ATTACHED_HERE, .perf_probe = true},
-	{"perf_event", "on_perf_event", do_burn, NULL, KERNEL_ATTACHED},
+	{"uprobe", "on_uprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
+	{"uretprobe", "on_uretprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
+	{"usdt", "on_usdt", do_probe, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 606},
+	{"perf_event", "on_perf_event", do_burn, NULL, KERNEL_ATTACHED, .pins_since = 515},
 	{"cgroup_skb", "on_cgroup_skb", do_connect, NULL, KERNEL_ATTACHED},
 	{"sockops", "on_sockops", do_connect, NULL, KERNEL_ATTACHED},
 	{"socket", "on_socket", do_connect, NULL, KERNEL_ATTACHED_HERE},
@@ -713,7 +734,7 @@ static int live_reduced(const struct kind *k, const struct verified_bundle *bund
 		return err_print(stderr, k->object, &e, false);
 	if (kernel_load(&reduced, bundle, &kb, &e))
 		return k->lacking ? 0 : err_print(stderr, k->object, &e, false);
-	/* libbpf 1.1 attaches USDT by perf events, which need CAP_SYS_ADMIN since July 2025, and uprobes before 6.6 too. */
+	/* Before Linux 6.6 uprobes are perf events, which need CAP_SYS_ADMIN since July 2025. */
 	if (kernel_attach(kb, &e)) {
 		const char *why = strstr(e.frame[0], "needs CAP_SYS_ADMIN");
 		kernel_close(&kb);
