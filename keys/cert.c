@@ -27,7 +27,7 @@ static int log_line(const char *line, size_t len, void *log)
 	return 1;
 }
 
-int x509_error(struct err *e, enum err_code code, const char *fmt, ...)
+int(x509_error)(struct err *e, enum err_code code, const char *fmt, ...)
 {
 	char text[ERR_FRAME_BYTES];
 	va_list ap;

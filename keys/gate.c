@@ -229,15 +229,12 @@ int gate_verify(const struct gate *gate, struct bundle_files **files, struct ver
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = calloc(1, sizeof(*bundle));
 	OWN_FREE struct gate_seen *own = calloc(1, sizeof(*own));
-	OWN_FREE struct err *unheard = NULL;
+	OWN_FREE struct err *unheard = e ? NULL : calloc(1, sizeof(*unheard));
 
-	if (!bundle || !own)
+	if (!e)
+		e = unheard;
+	if (!bundle || !own || !e)
 		return err_errno(e, ERR_NOMEM, "verifying a bundle");
-	if (!e) {
-		e = unheard = calloc(1, sizeof(*unheard));
-		if (!e)
-			return -1;
-	}
 	if (!seen)
 		seen = own;
 	memset(seen, 0, sizeof(*seen));
