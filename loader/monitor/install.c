@@ -181,7 +181,7 @@ static void swap(struct installation *i, uint64_t old_serial)
 
 static int put_in_place(struct installation *i, const char *action, struct err *e)
 {
-	struct err undo = ERR_INIT;
+	struct err undo;
 
 	if (build_up(i, e) == 0) {
 		if (bundles_audit(i->b, i->request, action, "done", &i->next, NULL, NULL, e) == 0 && commit(i, e) == 0)
@@ -214,7 +214,7 @@ static int install_verified(struct installation *i, struct bundles_result *out, 
 	i->old = bundles_find(i->b, verified_manifest(i->verified)->name);
 	if (describe(i, e))
 		return -1;
-	if (i->old && i->old->kernel && old_serial == i->next.serial) {
+	if (known && i->old && i->old->kernel && old_serial == i->next.serial) {
 		i->next.installed_at = known->installed_at;
 		if (already(i, e))
 			return -1;

@@ -35,7 +35,7 @@ static int ask(struct parent *p, uint32_t op, pid_t pid, const int *fds, size_t 
 	       struct err *e)
 {
 	const struct supervisor_request request = {.op = op, .pid = pid};
-	struct supervisor_reply reply;
+	struct supervisor_reply reply = {0};
 	OWN_FD int fd = -1;
 
 	if (p->broken)

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <jansson.h>
 #include <string.h>
 
 #include "loader/monitor/control.h"
@@ -6,6 +7,13 @@
 #include "loader/monitor/trust.h"
 
 enum { PARAM_TEXT_BYTES = 4096, AUDIT_DEFAULT = 100 };
+
+static void json_owner_free(json_t **json)
+{
+	json_decref(*json);
+}
+
+#define OWN_JSON __attribute__((cleanup(json_owner_free)))
 
 typedef int request_fn(struct control_call *call, json_t **out, struct err *e);
 

@@ -1,5 +1,6 @@
 #include "loader/monitor/show.h"
 
+#include <jansson.h>
 #include <string.h>
 
 #include "bpf/include/obs/event.h"

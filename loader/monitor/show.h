@@ -2,16 +2,9 @@
 #ifndef OBS_MONITOR_SHOW_H
 #define OBS_MONITOR_SHOW_H
 
-#include <jansson.h>
-
 #include "loader/monitor/bundles.h"
 
-static inline void show_json_free(json_t **json)
-{
-	json_decref(*json);
-}
-
-#define OWN_JSON __attribute__((cleanup(show_json_free)))
+typedef struct json_t json_t; /* jansson's */
 
 /* A string of any bytes: what is not UTF-8 becomes U+FFFD. */
 json_t *show_text(const char *text);

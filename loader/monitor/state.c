@@ -42,29 +42,29 @@ void state_free(struct state *state)
 	*state = (struct state)STATE_INIT;
 }
 
+static int read_state(struct state *state, struct err *e)
+{
+	OWN_FREE uint8_t *json = NULL;
+	size_t size;
+	OWN_FD int fd = openat(state->dir_fd, "state.json", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_errno(e, ERR_STATE_IO, "open");
+	if (file_read_fd(fd, STATE_MAX_BYTES, ERR_STATE_CORRUPT, &json, &size, e))
+		return -1;
+	return state_parse(json, size, state, e);
+}
+
 int state_open(const char *folder, struct state *out, struct err *e)
 {
 	struct state state = STATE_INIT;
-	OWN_FREE uint8_t *json = NULL;
-	size_t size;
-	int rc = -1;
 
 	state.dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (state.dir_fd < 0)
 		return err_errno(e, ERR_STATE_IO, "%s", folder);
-	OWN_FD int fd = openat(state.dir_fd, "state.json", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT)
-		rc = 0;
-	else if (fd < 0)
-		err_errno(e, ERR_STATE_IO, "%s/state.json", folder);
-	else if (file_read_fd(fd, STATE_MAX_BYTES, ERR_STATE_CORRUPT, &json, &size, e) ||
-		 state_parse(json, size, &state, e))
-		err_wrap(e, "%s/state.json", folder);
-	else
-		rc = 0;
-	if (rc) {
+	if (read_state(&state, e)) {
 		state_free(&state);
-		return -1;
+		return err_wrap(e, "%s/state.json", folder);
 	}
 	*out = state;
 	return 0;

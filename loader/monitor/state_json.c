@@ -50,7 +50,7 @@ static int take_number(const struct reader *r, const char *key, int64_t least, i
 
 static int take_serial(const struct reader *r, const char *key, uint64_t *out)
 {
-	int64_t n;
+	int64_t n = 0;
 
 	if (take_number(r, key, 1, &n))
 		return -1;
@@ -153,7 +153,7 @@ int state_parse(const uint8_t *json, size_t size, struct state *state, struct er
 	json_error_t where;
 	OWN_JSON json_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, &where);
 	const struct reader r = {.object = root, .where = "state", .e = e};
-	int64_t schema;
+	int64_t schema = 0;
 
 	if (!root)
 		return err_set(e, ERR_STATE_CORRUPT, "line %d: %s", where.line, where.text);
