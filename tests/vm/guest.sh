@@ -138,7 +138,7 @@ wait "$daemon"
 
 # Attach kinds: each program of the test objects fires on this kernel, or says why not.
 if [ -x /obs/tests/monitor_kernel ]; then
-	cd /obs && BUILD=/obs /obs/tests/monitor_kernel >/tmp/kinds.log 2>&1
+	cd /obs && OBS_TEST_BPF=/obs/tests/bpf /obs/tests/monitor_kernel >/tmp/kinds.log 2>&1
 	sed -n "s/^\[       OK \] /ok $release kernel: /p" /tmp/kinds.log
 	grep '^\[  SKIPPED \] [a-z0-9_]*$' /tmp/kinds.log | sed "s/^\[  SKIPPED \]/SKIP $release kernel:/"
 	if grep -q '^\[  FAILED  \]' /tmp/kinds.log || ! grep -q '^\[  PASSED  \]' /tmp/kinds.log; then
