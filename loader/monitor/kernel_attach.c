@@ -177,8 +177,12 @@ static int attach_kprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct
 	char symbol[256];
 	LIBBPF_OPTS(bpf_kprobe_opts, opts, .retprobe = strcmp(p->program->attach, "kretprobe") == 0);
 
-	(void)kb;
 	snprintf(symbol, sizeof(symbol), "%s", p->program->target);
+	if (kb->kprobe_multi) {
+		const char *name = symbol;
+		LIBBPF_OPTS(bpf_kprobe_multi_opts, multi, .syms = &name, .cnt = 1, .retprobe = opts.retprobe);
+		return attachment_add_link(p, bpf_program__attach_kprobe_multi_opts(p->bpf, NULL, &multi), e);
+	}
 	if (attach_split_offset(symbol, &opts.offset, e))
 		return -1;
 	return attachment_add_link(p, bpf_program__attach_kprobe_opts(p->bpf, symbol, &opts), e);

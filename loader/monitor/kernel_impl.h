@@ -93,6 +93,7 @@ struct kernel_bundle {
 	struct kernel_program *views; /* what callers see, as progs */
 	size_t prog_count;
 	bool uprobe_multi; /* the kernel has uprobe links of its own (Linux 6.6), which need no perf event */
+	bool kprobe_multi; /* use such links for kprobes, since perf events are refused (Linux 5.18) */
 	bool pins;	/* pins exist: detaching at close would lose what shall go on */
 	bool tc_record; /* the folder under construction holds records of tc filters */
 };
@@ -133,6 +134,8 @@ struct probe;
 MUST_CHECK int probe_new(const struct kernel_host *host, struct probe **out, struct err *e);
 void probe_free(struct probe **p);
 bool probe_uprobe_multi(void);
+bool probe_kprobe_multi(void);
+bool probe_perf_refused(void);
 MUST_CHECK int probe_requirements(const struct probe *p, const struct manifest *m, struct err *e);
 /* False: this kernel or host lacks it, and reason says what. True: it may still refuse. */
 bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size);

@@ -180,11 +180,18 @@ static bool is_uprobe(const struct kernel_prog *p)
 	       strcmp(p->program->attach, "usdt") == 0;
 }
 
+static bool is_kprobe(const struct kernel_prog *p)
+{
+	return strcmp(p->program->attach, "kprobe") == 0 || strcmp(p->program->attach, "kretprobe") == 0;
+}
+
 static void set_up_program(const struct kernel_bundle *kb, const struct kernel_prog *p, struct bpf_program *program)
 {
 	bpf_program__set_autoload(program, true);
 	if (kb->uprobe_multi && is_uprobe(p))
 		bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
+	if (kb->kprobe_multi && is_kprobe(p))
+		bpf_program__set_expected_attach_type(program, BPF_TRACE_KPROBE_MULTI);
 }
 
 static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct bpf_object **out, struct err *e)

@@ -159,7 +159,7 @@ static int make_qdisc(const struct kernel_bundle *kb, int ifindex, struct err *e
 	int error = bpf_tc_hook_create(&hook);
 	if (error && error != -EEXIST) {
 		errno = -error;
-		return err_errno(e, ERR_KERNEL_ATTACH, "clsact qdisc");
+		return err_errno(e, ERR_KERNEL_ATTACH, "needs the clsact qdisc (kernel module sch_ingress)");
 	}
 	return error ? 0 : pin_note_qdisc(kb->pin_root, ifindex, e);
 }
@@ -184,7 +184,7 @@ static int attach_filter(struct kernel_bundle *kb, struct kernel_prog *p, int if
 			return attachment_add(p, &(struct attachment){.kind = ATTACHMENT_TC, .fd = -1, .tc = tc}, e);
 	}
 	errno = -error;
-	return err_errno(e, ERR_KERNEL_ATTACH, "tc filter");
+	return err_errno(e, ERR_KERNEL_ATTACH, "tc filter (kernel module cls_bpf)");
 }
 
 int net_attach_tc(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)

@@ -1,7 +1,9 @@
 #include <linux/magic.h>
+#include <linux/perf_event.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <zlib.h>
 
@@ -16,8 +18,55 @@ struct probe {
 	char *symbols;	     /* /proc/kallsyms, read when first needed */
 	size_t symbols_size;
 	bool symbols_tried;
+	bool perf_refused; /* perf_event_open() is not for us */
+	bool kprobe_multi, uprobe_multi; /* links that need no perf event */
 	signed char type[TYPE_COUNT]; /* 0: not asked, 1: the kernel has such programs, -1: it has not */
 };
+
+/* ---- ways to attach ---- */
+
+/* Debian's kernels have kernel.perf_event_paranoid=3, which keeps perf events from all but CAP_SYS_ADMIN. */
+bool probe_perf_refused(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_DUMMY, .disabled = 1};
+	OWN_FD int fd = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+
+	return fd < 0 && (errno == EACCES || errno == EPERM);
+}
+
+static int load_nothing(int attach_type)
+{
+	struct bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)attach_type);
+
+	return bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", insns, ARRAY_LEN(insns), &opts);
+}
+
+/* A symbol that is not there: a kernel that has such links says so, one that has not does not know the request. */
+bool probe_kprobe_multi(void)
+{
+	const char *symbol = "obs no such function";
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .kprobe_multi.cnt = 1, .kprobe_multi.syms = &symbol);
+	OWN_FD int prog = load_nothing(BPF_TRACE_KPROBE_MULTI);
+
+	if (prog < 0)
+		return false;
+	OWN_FD int link = bpf_link_create(prog, 0, BPF_TRACE_KPROBE_MULTI, &opts);
+	return link < 0 && (errno == ESRCH || errno == ENOENT);
+}
+
+/* The same with a folder, in which nothing can be probed. */
+bool probe_uprobe_multi(void)
+{
+	uint64_t offset = 0;
+	OWN_FD int prog = load_nothing(UPROBE_MULTI);
+
+	if (prog < 0)
+		return false;
+	OWN_FD int link = uprobe_multi_link(prog, &(struct uprobe_multi){.path = "/", .offsets = &offset, .count = 1});
+	return link < 0 && errno == EBADF;
+}
 
 int probe_new(const struct kernel_host *host, struct probe **out, struct err *e)
 {
@@ -29,6 +78,9 @@ int probe_new(const struct kernel_host *host, struct probe **out, struct err *e)
 	libbpf_print_fn_t before = libbpf_set_print(NULL);
 	p->btf = btf__load_vmlinux_btf();
 	libbpf_set_print(before);
+	p->perf_refused = probe_perf_refused();
+	p->uprobe_multi = probe_uprobe_multi();
+	p->kprobe_multi = probe_kprobe_multi();
 	*out = p;
 	return 0;
 }
@@ -224,12 +276,22 @@ static bool needs_target(const struct manifest_program *program, char *needs, si
 	return needs_text(needs, size, "%s/%s", program->attach, program->target);
 }
 
+static bool needs_perf(char *needs, size_t size)
+{
+	return needs_text(needs, size, "CAP_SYS_ADMIN, or kernel.perf_event_paranoid of 2 or less");
+}
+
+static bool probe_perf_event(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
+{
+	(void)program;
+	return p->perf_refused ? needs_perf(needs, size) : true;
+}
+
 static bool probe_tp(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
 {
 	const char *root = tracefs();
 	char path[256];
 
-	(void)p;
 	if (!root)
 		return needs_text(needs, size, "tracefs (mount -t tracefs tracefs /sys/kernel/tracing)");
 	if (!strchr(program->target, '/') || strstr(program->target, ".."))
@@ -237,7 +299,7 @@ static bool probe_tp(struct probe *p, const struct manifest_program *program, ch
 	if ((size_t)snprintf(path, sizeof(path), "%s/events/%s/id", root, program->target) >= sizeof(path) ||
 	    access(path, F_OK))
 		return needs_target(program, needs, size);
-	return true;
+	return p->perf_refused ? needs_perf(needs, size) : true;
 }
 
 static bool probe_raw_tp(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
@@ -267,10 +329,14 @@ static bool probe_kprobe(struct probe *p, const struct manifest_program *program
 	if (!has_event_source("kprobe"))
 		return needs_text(needs, size, "%s/%s and kprobes in the kernel (CONFIG_KPROBE_EVENTS)",
 				  program->attach, program->target);
-	return has_symbol(p, program->target) || needs_target(program, needs, size);
+	if (!has_symbol(p, program->target))
+		return needs_target(program, needs, size);
+	if (p->perf_refused && (!p->kprobe_multi || strchr(program->target, '+')))
+		return needs_perf(needs, size);
+	return true;
 }
 
-static bool probe_file(const struct manifest_program *program, char path[static PATH_MAX], char *rest,
+static bool probe_file(const struct probe *p, const struct manifest_program *program, char path[static PATH_MAX], char *rest,
 		       size_t rest_size, char *needs, size_t size)
 {
 	char file[PATH_MAX];
@@ -281,29 +347,14 @@ static bool probe_file(const struct manifest_program *program, char path[static 
 		return needs_text(needs, size, "a target as file:symbol, not \"%s\"", program->target);
 	if (!target_resolve(file, path))
 		return needs_text(needs, size, "the file %s", file);
-	return true;
-}
-
-/* A folder cannot be probed: a kernel that has such links says so, one that has not does not know the request. */
-bool probe_uprobe_multi(void)
-{
-	struct bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)UPROBE_MULTI);
-	uint64_t offset = 0;
-	OWN_FD int prog = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", insns, ARRAY_LEN(insns), &opts);
-
-	if (prog < 0)
-		return false;
-	OWN_FD int link = uprobe_multi_link(prog, &(struct uprobe_multi){.path = "/", .offsets = &offset, .count = 1});
-	return link < 0 && errno == EBADF;
+	return p->perf_refused && !p->uprobe_multi ? needs_perf(needs, size) : true;
 }
 
 static bool probe_uprobe(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
 {
 	char path[PATH_MAX], symbol[512];
 
-	(void)p;
-	if (!probe_file(program, path, symbol, sizeof(symbol), needs, size))
+	if (!probe_file(p, program, path, symbol, sizeof(symbol), needs, size))
 		return false;
 	uint64_t offset;
 	return target_symbol(path, symbol, &offset) || needs_text(needs, size, "the function %s in %s", symbol, path);
@@ -313,8 +364,7 @@ static bool probe_usdt(struct probe *p, const struct manifest_program *program, 
 {
 	char path[PATH_MAX], rest[512];
 
-	(void)p;
-	if (!probe_file(program, path, rest, sizeof(rest), needs, size))
+	if (!probe_file(p, program, path, rest, sizeof(rest), needs, size))
 		return false;
 	char *colon = strchr(rest, ':');
 	if (!colon)
@@ -341,7 +391,7 @@ static const struct {
 	{"tp", probe_tp},	  {"raw_tp", probe_raw_tp}, {"tp_btf", probe_tp_btf}, {"kprobe", probe_kprobe},
 	{"kretprobe", probe_kprobe}, {"uprobe", probe_uprobe}, {"uretprobe", probe_uprobe}, {"usdt", probe_usdt},
 	{"fentry", probe_function}, {"fexit", probe_function}, {"iter", probe_iter}, {"cgroup_skb", probe_cgroup},
-	{"sockops", probe_cgroup},
+	{"sockops", probe_cgroup}, {"perf_event", probe_perf_event},
 };
 
 bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size)
