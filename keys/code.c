@@ -349,6 +349,8 @@ int code_read(const uint8_t *elf, size_t size, struct code **out, struct err *e)
 	code->licence = code->licence_text;
 	if (read_elf(&r, e))
 		return -1;
+	code->btf = r.btf;
+	code->btf_size = r.btf_size;
 	*out = TAKE_PTR(code);
 	return 0;
 }

@@ -39,6 +39,8 @@ struct code {
 	size_t function_count;
 	const char **externs; /* undefined symbols */
 	size_t extern_count;
+	const uint8_t *btf; /* bytes of .BTF, NULL if there is none */
+	size_t btf_size;
 	void *elf;
 	char licence_text[128];
 };

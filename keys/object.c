@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "keys/attach.h"
+#include "keys/btf_check.h"
 #include "keys/capabilities.h"
 
 enum { LIBBPF_SAID_BYTES = 4096 };
@@ -242,13 +243,19 @@ static int read_all(struct object *o, const char *name, const uint8_t *elf, size
 	struct object_impl *impl = o->impl;
 	OWN(code) struct code *code = NULL;
 
-	if (open_libbpf(name, elf, size, &impl->libbpf, e))
+	/* First our own reading, which checks every bound that libbpf takes for granted. */
+	if (code_read(elf, size, &code, e))
+		return -1;
+	libbpf_print_fn_t before = libbpf_set_print(NULL);
+	int status = code->btf ? btf_check(code->btf, code->btf_size, e) : 0;
+	libbpf_set_print(before);
+	if (status || open_libbpf(name, elf, size, &impl->libbpf, e))
 		return -1;
 	o->btf = bpf_object__btf(impl->libbpf);
 	o->kconfig = has_kconfig(o->btf);
 	if (read_programs(o, impl->libbpf, e) || read_maps(o, impl->libbpf, e))
 		return -1;
-	if (code_read(elf, size, &code, e) || copy_text(&o->licence, code->licence, e))
+	if (copy_text(&o->licence, code->licence, e))
 		return -1;
 	return capabilities_derive(o, code, &o->capabilities, e);
 }
