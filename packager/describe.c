@@ -36,6 +36,12 @@ static int wrap_name(struct describing *d, const char *what, const char *name, s
 	return err_wrap(e, "%s: %s %s", place.text, what, name);
 }
 
+/* obs.lost and obs.bundle are what the daemon itself says: no bundle may speak for it. */
+static bool event_name_valid(const char *name)
+{
+	return describe_name_valid(name, true) && strcmp(name, "obs.lost") != 0 && strcmp(name, "obs.bundle") != 0;
+}
+
 /* ---- events ---- */
 
 static int event_id(struct describing *d, uint32_t type, uint32_t *out, struct err *e)
@@ -71,8 +77,8 @@ static int fill_event(struct describing *d, uint32_t type, const char *name, str
 	const struct btf_type *t = btf__type_by_id(btf, type);
 	struct manifest_event event = {0};
 
-	if (!describe_name_valid(name, true))
-		return err_set(e, ERR_BUILD_OUTPUT, "event name \"%s\" is not dotted lower case", name);
+	if (!event_name_valid(name))
+		return err_set(e, ERR_BUILD_OUTPUT, "event name \"%s\" is not dotted lower case, or the daemon's", name);
 	if (!starts_with_header(btf, t))
 		return err_set(e, ERR_BUILD_FIELD, "its first member is not struct obs_header");
 	if (t->size > EVENT_MAX_BYTES)
@@ -185,8 +191,9 @@ static int describe_sample(struct describing *d, const struct object_map *map, s
 	snprintf(title, sizeof(title), "map %s", map->map.name);
 	if (!one_of(map->map.type, types, ARRAY_LEN(types)))
 		return err_set(e, ERR_BUILD_OUTPUT, "a map of type %s cannot be sampled", map->map.type);
-	if (!object_tag(d->o->btf, map->def_type, -1, "event", &event) || !describe_name_valid(event, true))
-		return err_set(e, ERR_BUILD_OUTPUT, "its event name \"%s\" is not dotted lower case", event);
+	if (!object_tag(d->o->btf, map->def_type, -1, "event", &event) || !event_name_valid(event))
+		return err_set(e, ERR_BUILD_OUTPUT, "its event name \"%s\" is not dotted lower case, or the daemon's",
+			       event);
 	if (map->map.key_size > EVENT_MAX_BYTES || map->map.value_size > EVENT_MAX_BYTES)
 		return err_set(e, ERR_BUILD_OUTPUT, "key or value of more than %d bytes", EVENT_MAX_BYTES);
 	if (!(out->event = copy(event, e)) || sample_times(d, map, out, e))
