@@ -197,4 +197,21 @@ daemon_stop
 sed -i '2s/"uid":0/"uid":1/' "$E2E_TMP/state/audit.log"
 daemon_start
 check_refused audit_change_found audit.broken 22 load audit
+
+# ---- the service manager ----
+daemon_stop
+socat -u "UNIX-RECV:$E2E_TMP/notify" "OPEN:$E2E_TMP/notified,creat,append" &
+at_exit "kill $! 2>/dev/null"
+wait_for 5 test -S "$E2E_TMP/notify"
+NOTIFY_SOCKET=$E2E_TMP/notify daemon_start
+check ready_notified wait_for 5 grep -q READY=1 "$E2E_TMP/notified"
+kill "$E2E_DAEMON"
+status=0
+wait "$E2E_DAEMON" || status=$?
+E2E_DAEMON=
+check_eq stop_ends_well 0 "$status"
+check stop_notified wait_for 5 grep -q STOPPING=1 "$E2E_TMP/notified"
+check_eq stop_removes_sockets lock "$(ls "$E2E_TMP/run")"
+# Signal 9 is this test's own.
+check_eq log_tells_no_crash "" "$(grep -E 'Sanitizer|runtime error|by signal' "$E2E_TMP/daemon.log" | grep -v 'signal 9')"
 e2e_done
