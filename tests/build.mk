@@ -24,6 +24,7 @@ UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf libcrypto jansson cmocka))
+E2E_TESTS += subscribers
 worker_fuzz := request decode dns worker_msg
 FUZZ_TARGETS += $(worker_fuzz)
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))

@@ -9,7 +9,7 @@ enum {
 	NS_PER_MS = 1000000,
 	SAMPLED_EVERY_NS = 1000000000,
 	DISCARD_ROUNDS = 32,
-	SEND_BUFFER = 1 << 20, /* asked for; the kernel gives what net.core.wmem_max allows */
+	SEND_BUFFER = 256 << 10, /* the kernel doubles it, and gives no more than net.core.wmem_max allows */
 	OWN_LINE_ROOM = 1024,
 };
 
