@@ -2,6 +2,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 
 #include <fcntl.h>
+#include <signal.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/engine.h>
@@ -64,6 +65,13 @@ static void secret_cleanse(struct secret *secret)
 
 #define OWN_SECRET __attribute__((cleanup(secret_cleanse)))
 
+static volatile sig_atomic_t interrupted; /* while a terminal is asked */
+
+static void note_signal(int signal)
+{
+	interrupted = signal;
+}
+
 /* One byte at a time: what follows the line belongs to whoever reads the descriptor next. */
 static int read_line(int fd, struct secret *out, struct err *e)
 {
@@ -72,7 +80,7 @@ static int read_line(int fd, struct secret *out, struct err *e)
 	for (;;) {
 		char c;
 		ssize_t n = read(fd, &c, 1);
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && errno == EINTR && !interrupted)
 			continue;
 		if (n < 0)
 			return err_errno(e, ERR_KEY_UNREADABLE, "reading the passphrase");
@@ -91,25 +99,43 @@ static int read_line(int fd, struct secret *out, struct err *e)
 	return 0;
 }
 
+/* Whoever interrupts the question gets the terminal back with its echo, and the signal then. */
+static int read_quietly(int tty, const struct termios *quiet, struct secret *out, struct err *e)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	static const char prompt[] = "Passphrase of the key: ";
+	struct sigaction note = {.sa_handler = note_signal}, before[ARRAY_LEN(signals)];
+	struct termios old;
+	int rc;
+
+	interrupted = 0;
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		sigaction(signals[i], &note, &before[i]);
+	if (tcgetattr(tty, &old) || tcsetattr(tty, TCSAFLUSH, quiet)) {
+		rc = err_errno(e, ERR_KEY_UNREADABLE, "asking for the passphrase");
+	} else {
+		/* Only now: what was typed before is thrown away. */
+		rc = file_write_fd(tty, prompt, sizeof(prompt) - 1, e) || read_line(tty, out, e) ? -1 : 0;
+		tcsetattr(tty, TCSAFLUSH, &old);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		sigaction(signals[i], &before[i], NULL);
+	if (interrupted)
+		raise(interrupted);
+	return rc;
+}
+
 static int ask_tty(struct secret *out, struct err *e)
 {
-	static const char prompt[] = "Passphrase of the key: ";
-	struct termios old, quiet;
+	struct termios quiet;
 	OWN_FD int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 
-	if (tty < 0 || tcgetattr(tty, &old))
+	if (tty < 0 || tcgetattr(tty, &quiet))
 		return err_set(e, ERR_KEY_UNREADABLE, "the key needs a passphrase, and there is no terminal to ask");
-	quiet = old;
 	quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-	if (tcsetattr(tty, TCSAFLUSH, &quiet))
-		return err_errno(e, ERR_KEY_UNREADABLE, "asking for the passphrase");
-	int rc = file_write_fd(tty, prompt, sizeof(prompt) - 1, e);
-	if (!rc)
-		rc = read_line(tty, out, e);
-	tcsetattr(tty, TCSAFLUSH, &old);
-	if (!rc)
-		rc = file_write_fd(tty, "\n", 1, e);
-	return rc;
+	if (read_quietly(tty, &quiet, out, e))
+		return -1;
+	return file_write_fd(tty, "\n", 1, e);
 }
 
 /* Leaves *out unknown if nobody gives one. */

@@ -74,6 +74,30 @@ from_fd() { "$OBSPKG" sign --key carol/signer.key --cert carol/signer.pem --pass
 check "passphrase from a descriptor" from_fd
 check "both verify" "$OBSPKG" verify --cert carol/signer.pem c2.tar
 
+cat >ask.py <<'END'
+# Answers the question on a terminal of its own: ask.py ANSWER COMMAND... . The answer must not be echoed.
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+said = b""
+try:
+    while b"Passphrase" not in said:
+        said += os.read(fd, 1000)
+    os.write(fd, sys.argv[1].encode().decode("unicode_escape").encode())
+    while chunk := os.read(fd, 1000):
+        said += chunk
+except OSError:
+    pass
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(said.decode(), "status", status)
+sys.exit(99 if b"correct horse" in said else status if status >= 0 else 128 - status)
+END
+check "passphrase from the terminal, without echo" timeout 20 python3 ask.py 'correct horse\n' "$OBSPKG" sign --key carol/signer.key --cert carol/signer.pem plain.tar -o c3.tar
+check_refused "a wrong one from the terminal" key.unreadable 33 timeout 20 python3 ask.py 'donkey\n' "$OBSPKG" sign --key carol/signer.key --cert carol/signer.pem plain.tar -o no.tar
+interrupt() { timeout 20 python3 ask.py '\x03' "$OBSPKG" sign --key carol/signer.key --cert carol/signer.pem plain.tar -o no.tar; }
+check "the question can be interrupted" test "$(interrupt >/dev/null && echo 0 || echo $?)" = 130
+
 # ---- one signer, two signers ----
 alice=$(signer_of alice/signer.pem) bob=$(signer_of bob/signer.pem)
 check_refused "unsigned is refused" signature.missing 11 "$OBSPKG" verify --cert alice/signer.pem plain.tar
