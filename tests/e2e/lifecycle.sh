@@ -148,8 +148,41 @@ check downgrade_allowed load install --allow-downgrade "$E2E_TMP/life2.tar"
 check_refused downgrade_keeps_memory serial.reused 15 load install "$E2E_TMP/other3.tar"
 check upgrade_again load install "$E2E_TMP/life4.tar"
 
-# ---- reconciliation ----
+# ---- what fails on the way leaves the old one ----
 new=$(ids)
+cp "$E2E_TMP/life.bpf.c" "$E2E_TMP/good.bpf.c"
+sed -i 's/if (!e)/if (0)/' "$E2E_TMP/life.bpf.c"
+bundle 8 life8.tar
+cp "$E2E_TMP/good.bpf.c" "$E2E_TMP/life.bpf.c"
+before=$(footprint)
+check_refused verifier_refusal_told kernel.verifier 17 load install "$E2E_TMP/life8.tar"
+shows_verifier_log() { ! load install "$E2E_TMP/life8.tar" >"$E2E_TMP/out" 2>&1 && grep -q 'e2e_life' "$E2E_TMP/out" && grep -q 'R[0-9]' "$E2E_TMP/out"; }
+check verifier_log_shown shows_verifier_log
+check_eq verifier_refusal_changes_nothing "$before" "$(footprint)"
+check verifier_refusal_keeps_program in_kernel "$new"
+daemon_stop
+mkdir "$E2E_TMP/small"
+cp -a "$E2E_TMP/state" "$E2E_TMP/small.copy"
+mount -t tmpfs -o size=256k,mode=700 small "$E2E_TMP/state"
+at_exit "umount $E2E_TMP/state 2>/dev/null"
+cp -a "$E2E_TMP/small.copy/." "$E2E_TMP/state/"
+daemon_start
+before=$(footprint)
+dd if=/dev/zero of="$E2E_TMP/state/fill" bs=4k count=100 status=none 2>/dev/null || true
+bundle 9 life9.tar
+check_refused full_disk_told state.io 18 load install "$E2E_TMP/life9.tar"
+check_refused full_disk_no_removal_unaudited state.io 18 load remove test/life
+rm "$E2E_TMP/state/fill"
+check_eq full_disk_changes_nothing "$before" "$(footprint)"
+check full_disk_keeps_program in_kernel "$new"
+check full_disk_audit_holds load audit
+check remount_upgrade load install "$E2E_TMP/life4.tar"
+daemon_stop
+umount "$E2E_TMP/state"
+
+# ---- reconciliation ----
+daemon_start
+check_eq start_again_adopts "$new" "$(ids)"
 daemon_stop
 mkdir -p "$E2E_TMP/state/bundles/test/left"
 cp "$E2E_TMP/life3.tar" "$E2E_TMP/state/bundles/test/left/9.tar"
