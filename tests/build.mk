@@ -79,3 +79,9 @@ UNIT_TESTS += $(object_tests)
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_src := tests/unit/$(t)_test.c tests/unit/bpf_source.c))
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_libs := keys bundles base))
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
+
+UNIT_TESTS += packager_describe
+tests/bin/packager_describe_src := tests/unit/packager_describe_test.c tests/unit/bpf_source.c packager/locate.c \
+	packager/describe.c packager/describe_fields.c packager/describe_params.c
+tests/bin/packager_describe_libs := keys bundles base
+tests/bin/packager_describe_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
