@@ -110,10 +110,12 @@ static bool is_statistics(const char *line, size_t len)
 	return len == 0;
 }
 
-/* The last line of the log that is no statistics: there the verifier says what it refuses. */
+/* The last line of the log that is no statistics: there the verifier says what it refuses. Linux 7 puts a report for
+ * people after it, of many lines. */
 static bool log_cause(const char *log, char *dst, size_t size)
 {
-	const char *end = log ? log + strlen(log) : NULL;
+	const char *report = log ? strstr(log, "\nVerification failed: ") : NULL;
+	const char *end = log && !report ? log + strlen(log) : report;
 
 	while (end && end > log) {
 		const char *line = end;

@@ -366,6 +366,8 @@ static bool probe_usdt(struct probe *p, const struct manifest_program *program, 
 
 	if (!probe_file(p, program, path, rest, sizeof(rest), needs, size))
 		return false;
+	if (libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_get_attach_cookie, NULL) == 0)
+		return needs_text(needs, size, "attach cookies, Linux 5.15");
 	char *colon = strchr(rest, ':');
 	if (!colon)
 		return needs_text(needs, size, "a target as file:provider:name, not \"%s\"", program->target);

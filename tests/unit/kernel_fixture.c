@@ -32,7 +32,8 @@ static void die_of(const struct err *e)
 
 /* ---- bundles ---- */
 
-/* <build>/tests/bin/x finds <build>/tests/bpf; OBS_TEST_BPF says otherwise (a virtual machine). */
+/* <build>/tests/bin/x finds <build>/tests/bpf, and /obs/tests/x in a virtual machine /obs/tests/bpf; OBS_TEST_BPF says
+ * otherwise. */
 void fixture_object_path(const char *name, char path[static PATH_MAX])
 {
 	char exe[PATH_MAX - 256];
@@ -42,12 +43,13 @@ void fixture_object_path(const char *name, char path[static PATH_MAX])
 	if (len <= 0)
 		die("/proc/self/exe");
 	exe[len] = '\0';
-	for (int up = 0; up < 2; up++)
-		*strrchr(exe, '/') = '\0';
+	*strrchr(exe, '/') = '\0';
 	if (given)
 		snprintf(path, PATH_MAX, "%s/%s.bpf.o", given, name);
 	else
 		snprintf(path, PATH_MAX, "%s/bpf/%s.bpf.o", exe, name);
+	if (!given && access(path, F_OK))
+		snprintf(path, PATH_MAX, "%s/../bpf/%s.bpf.o", exe, name);
 }
 
 struct loaded {

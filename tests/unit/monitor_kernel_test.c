@@ -235,7 +235,7 @@ static struct kind kinds[] = {
 	{"fexit", "on_fexit", do_sleep, "fexit", KERNEL_ATTACHED},
 	{"uprobe", "on_uprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
 	{"uretprobe", "on_uretprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
-	{"usdt", "on_usdt", do_probe, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 606},
+	{"usdt", "on_usdt", do_probe, "attach cookies", KERNEL_ATTACHED, .perf_probe = true, .pins_since = 606},
 	{"perf_event", "on_perf_event", do_burn, NULL, KERNEL_ATTACHED, .pins_since = 515},
 	{"cgroup_skb", "on_cgroup_skb", do_connect, NULL, KERNEL_ATTACHED},
 	{"sockops", "on_sockops", do_connect, NULL, KERNEL_ATTACHED},
