@@ -138,6 +138,15 @@ static int no_new_privs(struct err *e)
 	return 0;
 }
 
+int sandbox_check(enum sandbox_role role, struct err *e)
+{
+	const struct list own = role_list(role), monitor = role_list(SANDBOX_MONITOR);
+
+	if (role == SANDBOX_SUPERVISOR && check_present(&monitor, e))
+		return -1;
+	return check_present(&own, e);
+}
+
 int sandbox_capabilities(enum sandbox_role role, struct err *e)
 {
 	struct list own = role_list(role), permitted = own;
@@ -146,15 +155,13 @@ int sandbox_capabilities(enum sandbox_role role, struct err *e)
 
 	if (role == SANDBOX_SUPERVISOR) {
 		bound_too = &monitor;
-		if (check_present(&monitor, e))
-			return -1;
 		/* Under no_new_privs (a container, a service unit) exec gives no capability that is not permitted here. */
 		if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
 			for (size_t i = 0; i < monitor.count; i++)
 				add(&permitted, monitor.cap[i]);
 		}
 	}
-	if (check_present(&own, e) || drop_bounding(&own, bound_too, e))
+	if (sandbox_check(role, e) || drop_bounding(&own, bound_too, e))
 		return -1;
 	if (cap_reset_ambient())
 		return err_errno(e, ERR_INTERNAL, "ambient capabilities");

@@ -17,6 +17,9 @@ enum sandbox_role { SANDBOX_SUPERVISOR, SANDBOX_MONITOR, SANDBOX_WORKER, SANDBOX
  * ERR_KERNEL_NO_BPF if the process does not have what the role needs. */
 MUST_CHECK int sandbox_capabilities(enum sandbox_role role, struct err *e);
 
+/* The same error, and nothing changed: before anything is prepared that a process without them could not use. */
+MUST_CHECK int sandbox_check(enum sandbox_role role, struct err *e);
+
 /* The names of the role's capabilities on this kernel, comma-separated, as cap_to_text(3) writes them. */
 void sandbox_capability_names(enum sandbox_role role, char *dst, size_t size);
 

@@ -204,6 +204,8 @@ static int run(struct supervisor *s, struct err *e)
 {
 	if (geteuid() != 0)
 		return err_set(e, ERR_KERNEL_NO_BPF, "obsload run needs root");
+	if (sandbox_check(SANDBOX_SUPERVISOR, e))
+		return -1;
 	if (run_ids_find(&s->options, &s->ids, e) || host_prepare(&s->options, &s->ids, &s->host, e))
 		return -1;
 	if (children_open(&s->server.children, &s->ids, s->options.foreground, e))

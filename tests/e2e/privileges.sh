@@ -104,4 +104,30 @@ check silent_peers_are_dropped wait_for 6 load list
 mapfile -t peers < <(jobs -p | grep -vx "$E2E_DAEMON")
 wait "${peers[@]}" 2>/dev/null || true
 check monitor_lives test -d "/proc/$(load status --json | jq -r .daemon.pid)"
+
+# ---- no_new_privs from outside, as containers set it: the monitor still starts, and starts again ----
+daemon_stop
+plain_load=$OBSLOAD
+cat >"$E2E_TMP/nnp" <<END
+#!/bin/sh
+[ "\$1" = run ] && exec setpriv --no-new-privs $plain_load "\$@"
+exec $plain_load "\$@"
+END
+chmod 755 "$E2E_TMP/nnp"
+OBSLOAD=$E2E_TMP/nnp
+daemon_start
+monitor=$(load status --json | jq -r .daemon.pid)
+check_eq no_new_privs_monitor_caps "$monitor_caps" "$(field "$monitor" CapEff)"
+kill -9 "$monitor"
+monitor_is_back() { [ "$(load status --json | jq -r .daemon.pid)" != "$monitor" ]; }
+check no_new_privs_monitor_restarts wait_for 10 monitor_is_back
+daemon_stop
+OBSLOAD=$plain_load
+
+# ---- a container without BPF: one sentence, and nothing was touched ----
+without() { setpriv --bounding-set "-$1" --inh-caps "-$1" "$OBSLOAD" run --run-dir "$E2E_TMP/none" --state-dir "$E2E_TMP/none" --config-dir "$E2E_TMP/none" --bpffs "$E2E_TMP/bpf"; }
+check_refused without_cap_bpf_told kernel.no_bpf 17 without bpf
+check_refused without_net_admin_told kernel.no_bpf 17 without net_admin
+check_eq without_cap_bpf_one_sentence 2 "$(without bpf 2>&1 | wc -l)"
+check without_cap_bpf_nothing_touched test ! -e "$E2E_TMP/none"
 e2e_done
