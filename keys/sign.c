@@ -2,6 +2,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -80,7 +81,7 @@ static int read_line(int fd, struct secret *out, struct err *e)
 	for (;;) {
 		char c;
 		ssize_t n = read(fd, &c, 1);
-		if (n < 0 && errno == EINTR && !interrupted)
+		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return err_errno(e, ERR_KEY_UNREADABLE, "reading the passphrase");
@@ -99,27 +100,46 @@ static int read_line(int fd, struct secret *out, struct err *e)
 	return 0;
 }
 
+/* Signals are let in only while it waits, so that none falls between a look at the flag and the wait. */
+static int ask_and_wait(int tty, const sigset_t *open_mask, struct secret *out, struct err *e)
+{
+	static const char prompt[] = "Passphrase of the key: ";
+	struct pollfd answer = {.fd = tty, .events = POLLIN};
+
+	if (file_write_fd(tty, prompt, sizeof(prompt) - 1, e))
+		return -1;
+	while (ppoll(&answer, 1, NULL, open_mask) < 0)
+		if (errno != EINTR || interrupted)
+			return err_errno(e, ERR_KEY_UNREADABLE, "asking for the passphrase");
+	return read_line(tty, out, e);
+}
+
 /* Whoever interrupts the question gets the terminal back with its echo, and the signal then. */
 static int read_quietly(int tty, const struct termios *quiet, struct secret *out, struct err *e)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-	static const char prompt[] = "Passphrase of the key: ";
 	struct sigaction note = {.sa_handler = note_signal}, before[ARRAY_LEN(signals)];
 	struct termios old;
+	sigset_t closed, mask;
 	int rc;
 
 	interrupted = 0;
+	sigemptyset(&closed);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		sigaddset(&closed, signals[i]);
+	sigprocmask(SIG_BLOCK, &closed, &mask);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		sigaction(signals[i], &note, &before[i]);
 	if (tcgetattr(tty, &old) || tcsetattr(tty, TCSAFLUSH, quiet)) {
 		rc = err_errno(e, ERR_KEY_UNREADABLE, "asking for the passphrase");
 	} else {
 		/* Only now: what was typed before is thrown away. */
-		rc = file_write_fd(tty, prompt, sizeof(prompt) - 1, e) || read_line(tty, out, e) ? -1 : 0;
+		rc = ask_and_wait(tty, &mask, out, e);
 		tcsetattr(tty, TCSAFLUSH, &old);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		sigaction(signals[i], &before[i], NULL);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (interrupted)
 		raise(interrupted);
 	return rc;
