@@ -107,8 +107,8 @@ static int add_call(const struct code_section *s, size_t i, struct capabilities 
 	if (insn->src_reg == BPF_PSEUDO_CALL)
 		return 0; /* a function of this object, or an extern, which is counted as a symbol */
 	if (insn->src_reg != 0)
-		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: calls a kernel function by number",
-			       s->name, i);
+		return err_set(e, ERR_OBJECT_MALFORMED,
+			       "section %s, instruction %zu: calls a kernel function by number", s->name, i);
 	name = helper_name((uint32_t)insn->imm);
 	if (name)
 		return add(caps, e, "helper:%s", name);
@@ -175,15 +175,18 @@ struct verdict_name {
 };
 
 static const struct verdict_name xdp_verdicts[] = {
-	{0, "aborted"}, {1, "drop"}, {2, "pass"}, {3, "tx"}, {4, "redirect"},
+    {0, "aborted"}, {1, "drop"}, {2, "pass"}, {3, "tx"}, {4, "redirect"},
 };
 static const struct verdict_name tc_verdicts[] = {
-	{-1, "unspec"}, {0, "ok"},     {1, "reclassify"}, {2, "shot"},	   {3, "pipe"},
-	{4, "stolen"},	{5, "queued"}, {6, "repeat"},	  {7, "redirect"}, {8, "trap"},
+    {-1, "unspec"}, {0, "ok"},     {1, "reclassify"}, {2, "shot"},     {3, "pipe"},
+    {4, "stolen"},  {5, "queued"}, {6, "repeat"},     {7, "redirect"}, {8, "trap"},
 };
 /* Egress has two bits: 2 and 3 also signal congestion (bpf_prog_run_array_cg_flags). */
 static const struct verdict_name cgroup_skb_verdicts[] = {
-	{0, "deny"}, {1, "allow"}, {2, "deny_congestion"}, {3, "allow_congestion"},
+    {0, "deny"},
+    {1, "allow"},
+    {2, "deny_congestion"},
+    {3, "allow_congestion"},
 };
 
 /* Program types whose return value or stores matter, by attach word. verdicts NULL: only stores do. */
@@ -193,10 +196,10 @@ static const struct {
 	size_t count;
 	bool packet; /* the kernel lets it write packets; of the others an unproven store can only be to the context */
 } deciding[] = {
-	{"xdp", xdp_verdicts, ARRAY_LEN(xdp_verdicts), true},
-	{"tc", tc_verdicts, ARRAY_LEN(tc_verdicts), true},
-	{"cgroup_skb", cgroup_skb_verdicts, ARRAY_LEN(cgroup_skb_verdicts), false},
-	{"sockops", NULL, 0, false},
+    {"xdp", xdp_verdicts, ARRAY_LEN(xdp_verdicts), true},
+    {"tc", tc_verdicts, ARRAY_LEN(tc_verdicts), true},
+    {"cgroup_skb", cgroup_skb_verdicts, ARRAY_LEN(cgroup_skb_verdicts), false},
+    {"sockops", NULL, 0, false},
 };
 
 static int add_verdicts(const struct flow *flow, size_t kind, struct capabilities *caps, struct err *e)
@@ -249,8 +252,7 @@ static int add_programs(const struct object *o, const struct code *code, struct 
 	return 0;
 }
 
-int capabilities_derive(const struct object *object, const struct code *code, struct capabilities *caps,
-			struct err *e)
+int capabilities_derive(const struct object *object, const struct code *code, struct capabilities *caps, struct err *e)
 {
 	for (size_t i = 0; i < code->section_count; i++)
 		if (add_section(&code->sections[i], caps, e))

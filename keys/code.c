@@ -136,7 +136,7 @@ static int add_function(struct code *code, const char *name, const GElf_Sym *sym
 	    symbol->st_size / insn > section->count - symbol->st_value / insn)
 		return err_set(e, ERR_OBJECT_MALFORMED, "function %s lies outside of its section", name);
 	code->functions[code->function_count++] =
-		(struct code_function){name, section, symbol->st_value / insn, symbol->st_size / insn};
+	    (struct code_function){name, section, symbol->st_value / insn, symbol->st_size / insn};
 	return 0;
 }
 
@@ -322,9 +322,8 @@ static int read_elf(struct reading *r, struct err *e)
 {
 	GElf_Ehdr header;
 
-	if (elf_kind(r->elf) != ELF_K_ELF || !gelf_getehdr(r->elf, &header) ||
-	    header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
-	    header.e_machine != EM_BPF || header.e_type != ET_REL)
+	if (elf_kind(r->elf) != ELF_K_ELF || !gelf_getehdr(r->elf, &header) || header.e_ident[EI_CLASS] != ELFCLASS64 ||
+	    header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != EM_BPF || header.e_type != ET_REL)
 		return malformed(e, "not a little-endian BPF object");
 	if (read_sections(r, e) || read_symbols(r, e) || read_relocations(r, e))
 		return -1;

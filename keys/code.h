@@ -13,7 +13,7 @@
 
 enum code_mark {
 	CODE_RELOCATED = 1, /* an ELF relocation: a map, a variable, a function */
-	CODE_CORE = 2,	    /* a CO-RE relocation: immediate or offset are what the target kernel says */
+	CODE_CORE = 2,      /* a CO-RE relocation: immediate or offset are what the target kernel says */
 };
 
 struct code_section {
@@ -21,7 +21,7 @@ struct code_section {
 	size_t index; /* in the ELF */
 	const struct bpf_insn *insn;
 	size_t count;
-	uint8_t *mark;	  /* enum code_mark, one for each instruction */
+	uint8_t *mark;    /* enum code_mark, one for each instruction */
 	uint32_t *callee; /* of calls and addresses of functions: the first instruction in .text plus 1; else 0 */
 };
 

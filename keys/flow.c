@@ -8,22 +8,22 @@
 /* Past these bounds nothing is proven: the answer is "any" and both flags. */
 enum {
 	REGISTERS = 11,
-	STACK_WORDS = 128,	/* 512 bytes in units of 4 */
-	VALUES = 4,		/* constants that one register may hold */
+	STACK_WORDS = 128, /* 512 bytes in units of 4 */
+	VALUES = 4,        /* constants that one register may hold */
 	MAX_INSNS = 1 << 16,
-	MAX_LABELS = 1 << 13,	/* jump targets of one function */
-	MAX_STEPS = 1 << 22,	/* instructions looked at, over all rounds */
+	MAX_LABELS = 1 << 13, /* jump targets of one function */
+	MAX_STEPS = 1 << 22,  /* instructions looked at, over all rounds */
 };
 
 enum value_kind {
 	NOTHING, /* not reached */
 	NUMBERS, /* one of value[0..count) */
-	MEMORY,	 /* any number, or a pointer that is none of those below: map value, ring record, kernel object */
-	OUTER,	 /* the same, or a pointer into a calling function's stack */
-	FRAME,	 /* own stack, at one of value[0..count) from its top; count 0: anywhere in it */
+	MEMORY,  /* any number, or a pointer that is none of those below: map value, ring record, kernel object */
+	OUTER,   /* the same, or a pointer into a calling function's stack */
+	FRAME,   /* own stack, at one of value[0..count) from its top; count 0: anywhere in it */
 	CONTEXT,
 	ANY,
-	UPPER,	 /* stack only: the upper half of an 8-byte value */
+	UPPER, /* stack only: the upper half of an 8-byte value */
 };
 
 struct value {
@@ -46,7 +46,7 @@ struct callees {
 	struct callee {
 		struct value argument[6]; /* r1 to r5 */
 		bool reached, pending;
-	} *function; /* by index in code */
+	} * function; /* by index in code */
 };
 
 struct analysis {
@@ -56,7 +56,7 @@ struct analysis {
 	size_t labels;
 	uint8_t *pending;
 	size_t steps;
-	bool lost;	      /* bounds passed */
+	bool lost; /* bounds passed */
 	struct flow *flow;
 	struct callees *callees;
 };
@@ -287,8 +287,7 @@ static struct value alu(const struct bpf_insn *insn, const struct value *dst, co
 	return any_value;
 }
 
-static void store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark,
-		  const struct value *v)
+static void store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark, const struct value *v)
 {
 	static const unsigned sizes[] = {4, 2, 1, 8};
 	const struct value *to = &s->reg[insn->dst_reg];
@@ -335,8 +334,8 @@ static void reach(struct analysis *a, uint32_t callee, const struct value *r)
 	const struct code *code = a->callees->code;
 	size_t f = 0;
 
-	while (f < code->function_count && (strcmp(code->functions[f].section->name, ".text") != 0 ||
-					    code->functions[f].first + 1 != callee))
+	while (f < code->function_count &&
+	       (strcmp(code->functions[f].section->name, ".text") != 0 || code->functions[f].first + 1 != callee))
 		f++;
 	if (callee == 0 || f == code->function_count) {
 		a->lost = true;
@@ -359,7 +358,7 @@ static void reach(struct analysis *a, uint32_t callee, const struct value *r)
 /* A function whose address is taken is called back by a helper: with numbers, map values, kernel objects, and what the
  * helper was given, which the verifier demands to be on the stack. */
 static const struct value callback_arguments[6] = {
-	{.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER},
+    {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER}, {.kind = OUTER},
 };
 
 static void call(struct analysis *a, struct state *s, size_t at)
@@ -504,8 +503,8 @@ static bool step(struct analysis *a, struct state *s, size_t *at)
 		else if ((mark & CODE_CORE) || *at + 1 >= a->count)
 			s->reg[insn->dst_reg] = any_value;
 		else
-			s->reg[insn->dst_reg] = number((int64_t)((uint64_t)(uint32_t)insn[1].imm << 32 |
-								 (uint32_t)insn->imm));
+			s->reg[insn->dst_reg] =
+			    number((int64_t)((uint64_t)(uint32_t)insn[1].imm << 32 | (uint32_t)insn->imm));
 		++*at;
 		break;
 	default: /* BPF_JMP, BPF_JMP32 */
@@ -572,7 +571,7 @@ static int flow_of_function(struct callees *callees, const struct code_function 
 			    struct flow *flow, struct err *e)
 {
 	struct analysis a = {
-		.section = f->section, .first = f->first, .count = f->count, .flow = flow, .callees = callees};
+	    .section = f->section, .first = f->first, .count = f->count, .flow = flow, .callees = callees};
 	int status = 0;
 
 	if (f->count > MAX_INSNS) {

@@ -317,7 +317,8 @@ static int compare_text(const char *what, const char *program, const char *has, 
 {
 	if (strcmp(has, stated) == 0)
 		return 0;
-	return err_set(e, ERR_OBJECT_MISMATCH, "%s: %s is \"%s\", the manifest says \"%s\"", program, what, has, stated);
+	return err_set(e, ERR_OBJECT_MISMATCH, "%s: %s is \"%s\", the manifest says \"%s\"", program, what, has,
+		       stated);
 }
 
 static int compare_program(const struct manifest_program *has, const struct manifest_program *stated, struct err *e)
@@ -350,8 +351,8 @@ static int compare_map(const struct manifest_map *has, const struct manifest_map
 int object_compare(const struct object *object, const struct manifest_object *stated, struct err *e)
 {
 	if (object->program_count != stated->program_count)
-		return err_set(e, ERR_OBJECT_MISMATCH, "object %s has %zu programs, the manifest says %zu", stated->name,
-			       object->program_count, stated->program_count);
+		return err_set(e, ERR_OBJECT_MISMATCH, "object %s has %zu programs, the manifest says %zu",
+			       stated->name, object->program_count, stated->program_count);
 	if (object->map_count != stated->map_count)
 		return err_set(e, ERR_OBJECT_MISMATCH, "object %s has %zu maps, the manifest says %zu", stated->name,
 			       object->map_count, stated->map_count);

@@ -24,7 +24,7 @@ static int wrap_place(const struct describing *d, const char *word, struct err *
 
 static int check_target(const struct manifest_program *p, struct err *e)
 {
-	static const char *const aimed[] = {"tp",     "raw_tp",	   "tp_btf", "kprobe", "kretprobe", "uprobe",
+	static const char *const aimed[] = {"tp",     "raw_tp",    "tp_btf", "kprobe", "kretprobe", "uprobe",
 					    "fentry", "uretprobe", "usdt",   "fexit",  "iter"};
 
 	for (size_t i = 0; i < ARRAY_LEN(aimed); i++)
@@ -36,7 +36,7 @@ static int check_target(const struct manifest_program *p, struct err *e)
 
 static bool gpl_compatible(const char *licence)
 {
-	static const char *const compatible[] = {"GPL",		 "GPL v2",	 "GPL and additional rights",
+	static const char *const compatible[] = {"GPL",          "GPL v2",       "GPL and additional rights",
 						 "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
 
 	for (size_t i = 0; i < ARRAY_LEN(compatible); i++)
@@ -111,8 +111,8 @@ static int fill_head(struct manifest *m, const struct definition *d, int64_t cre
 	return copy(&m->name, d->name, e) || copy(&m->version, d->version, e) ||
 		       copy(&m->description, d->description, e) || copy(&m->licence, d->licence, e) ||
 		       copy(&m->created, when, e)
-		       ? -1
-		       : 0;
+		   ? -1
+		   : 0;
 }
 
 /* ---- objects ---- */
@@ -221,8 +221,8 @@ static int compare_texts(const char *p, const char *q, const char *a_arch, const
 	}
 	if (!*p && !*q)
 		return 0;
-	return err_set(e, ERR_BUILD_FIELD, "events, outputs or parameters differ: on %s \"%.*s\", on %s \"%.*s\"", a_arch,
-		       (int)(line_length(p) > 80 ? 80 : line_length(p)), p + strspn(p, " "), b_arch,
+	return err_set(e, ERR_BUILD_FIELD, "events, outputs or parameters differ: on %s \"%.*s\", on %s \"%.*s\"",
+		       a_arch, (int)(line_length(p) > 80 ? 80 : line_length(p)), p + strspn(p, " "), b_arch,
 		       (int)(line_length(q) > 80 ? 80 : line_length(q)), q + strspn(q, " "));
 }
 
@@ -312,8 +312,9 @@ int assemble(const struct definition *definition, int64_t created,
 
 	if (!built)
 		return err_errno(e, ERR_NOMEM, "objects");
-	if (new_manifest(definition, created, &m, e) || compiler_new(definition, &compiler, e) || compiler_version(compiler, version, sizeof(version), e) ||
-	    add_tool(m, "clang", version, e) || add_tool(m, "obspkg", OBS_VERSION, e))
+	if (new_manifest(definition, created, &m, e) || compiler_new(definition, &compiler, e) ||
+	    compiler_version(compiler, version, sizeof(version), e) || add_tool(m, "clang", version, e) ||
+	    add_tool(m, "obspkg", OBS_VERSION, e))
 		return -1;
 	struct assembly a = {definition, compiler, built, m, progress, 0};
 	for (size_t i = 0; i < definition->arches.count; i++)

@@ -10,7 +10,7 @@ struct built {
 		char path[BUNDLE_PATH_MAX + 1];
 		uint8_t *data;
 		size_t size;
-	} *objects; /* in archive order */
+	} * objects; /* in archive order */
 	size_t count;
 };
 

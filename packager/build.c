@@ -29,10 +29,14 @@ static void help(void)
 static int parse(int argc, char **argv, struct build_options *o, bool *asked_help, struct err *e)
 {
 	static const struct option known[] = {
-		{"output", required_argument, NULL, 'o'},    {"key", required_argument, NULL, 'k'},
-		{"cert", required_argument, NULL, 'c'},	     {"passphrase-fd", required_argument, NULL, 'f'},
-		{"passphrase-file", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},	     {0},
+	    {"output", required_argument, NULL, 'o'},
+	    {"key", required_argument, NULL, 'k'},
+	    {"cert", required_argument, NULL, 'c'},
+	    {"passphrase-fd", required_argument, NULL, 'f'},
+	    {"passphrase-file", required_argument, NULL, 'p'},
+	    {"json", no_argument, NULL, 'j'},
+	    {"help", no_argument, NULL, 'h'},
+	    {0},
 	};
 	int c;
 
@@ -127,8 +131,9 @@ static int write_bundle(const struct build_options *o, const struct manifest *m,
 	snprintf(name, sizeof(name), "%s-%llu.tar", slash ? slash + 1 : m->name, (unsigned long long)m->serial);
 	if (file_replace_at(AT_FDCWD, o->output ? o->output : name, tar, size, 0644, e))
 		return -1;
-	fprintf(stderr, "obspkg: %s: %s %s, serial %llu, %zu objects, %zu bytes%s\n", o->output ? o->output : name, m->name,
-		m->version, (unsigned long long)m->serial, m->object_count, size, o->signing.key ? ", signed" : "");
+	fprintf(stderr, "obspkg: %s: %s %s, serial %llu, %zu objects, %zu bytes%s\n", o->output ? o->output : name,
+		m->name, m->version, (unsigned long long)m->serial, m->object_count, size,
+		o->signing.key ? ", signed" : "");
 	return 0;
 }
 

@@ -222,11 +222,26 @@ static void arguments_clear(struct arguments *a)
 static void clang_arguments(struct arguments *a, const struct compiler *c, const char *source, const char *arch)
 {
 	static const char *const fixed[] = {
-		"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-c", "-std=gnu11", "-Wall", "-Wno-unused-function",
-		"-Wno-missing-declarations", "-Wno-compare-distinct-pointer-types", "-Werror=date-time",
-		"-Werror=implicit-function-declaration", "-Werror=int-conversion", "-Werror=return-type",
-		"-Werror=unknown-attributes", "-Werror=ignored-attributes", "-fdebug-compilation-dir=.", "-fno-ident",
-		"-fcolor-diagnostics",
+	    "-target",
+	    "bpf",
+	    "-mcpu=v3",
+	    "-O2",
+	    "-g",
+	    "-c",
+	    "-std=gnu11",
+	    "-Wall",
+	    "-Wno-unused-function",
+	    "-Wno-missing-declarations",
+	    "-Wno-compare-distinct-pointer-types",
+	    "-Werror=date-time",
+	    "-Werror=implicit-function-declaration",
+	    "-Werror=int-conversion",
+	    "-Werror=return-type",
+	    "-Werror=unknown-attributes",
+	    "-Werror=ignored-attributes",
+	    "-fdebug-compilation-dir=.",
+	    "-fno-ident",
+	    "-fcolor-diagnostics",
 	};
 	size_t count = ARRAY_LEN(fixed) - !isatty(STDERR_FILENO);
 
@@ -252,8 +267,8 @@ static int run_arguments(struct arguments *a, const char *cwd, struct err *e)
 	return status;
 }
 
-int compiler_run(const struct compiler *compiler, const char *source, const char *arch, uint8_t **out,
-		 size_t *out_size, struct err *e)
+int compiler_run(const struct compiler *compiler, const char *source, const char *arch, uint8_t **out, size_t *out_size,
+		 struct err *e)
 {
 	struct arguments compile = {0}, strip = {0};
 	char path[PATH_MAX + 16];

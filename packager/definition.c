@@ -106,7 +106,8 @@ static int get_texts(struct reading *r, json_t *object, const char *key, struct 
 	if (!array)
 		return 0;
 	if (!json_is_array(array) || json_array_size(array) > DEFINITION_MAX_ITEMS)
-		return refuse(r, ERR_DEFINITION_SYNTAX, key, "not an array of at most %d strings", DEFINITION_MAX_ITEMS);
+		return refuse(r, ERR_DEFINITION_SYNTAX, key, "not an array of at most %d strings",
+			      DEFINITION_MAX_ITEMS);
 	json_array_foreach(array, i, item)
 	{
 		if (!json_is_string(item) || json_string_length(item) == 0 || json_string_length(item) > 200)
@@ -317,7 +318,7 @@ static int read_serial(struct reading *r, json_t *root)
 
 static int read_root(struct reading *r, json_t *root)
 {
-	static const char *const known[] = {"schema",  "name",	       "version", "serial",	  "description",
+	static const char *const known[] = {"schema",  "name",         "version", "serial", "description",
 					    "licence", "requirements", "sources", "arches", "include"};
 	struct definition *d = r->d;
 	json_t *schema = json_object_get(root, "schema");

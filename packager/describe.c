@@ -78,7 +78,8 @@ static int fill_event(struct describing *d, uint32_t type, const char *name, str
 	struct manifest_event event = {0};
 
 	if (!event_name_valid(name))
-		return err_set(e, ERR_BUILD_OUTPUT, "event name \"%s\" is not dotted lower case, or the daemon's", name);
+		return err_set(e, ERR_BUILD_OUTPUT, "event name \"%s\" is not dotted lower case, or the daemon's",
+			       name);
 	if (!starts_with_header(btf, t))
 		return err_set(e, ERR_BUILD_FIELD, "its first member is not struct obs_header");
 	if (t->size > EVENT_MAX_BYTES)
@@ -205,7 +206,8 @@ static int describe_sample(struct describing *d, const struct object_map *map, s
 		return -1;
 	if (out->value_field_count == 0)
 		return err_set(e, ERR_BUILD_OUTPUT, "its value has no visible field");
-	return describe_check_names(out->key_fields, out->key_field_count, out->value_fields, out->value_field_count, e);
+	return describe_check_names(out->key_fields, out->key_field_count, out->value_fields, out->value_field_count,
+				    e);
 }
 
 static bool object_has_events(const struct describing *d)

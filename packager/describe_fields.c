@@ -9,8 +9,8 @@ enum { MEMBERS_MAX = 1024 };
 struct shape {
 	const struct btf_type *t; /* of one element */
 	uint32_t type;
-	uint32_t size;		  /* of one element */
-	uint32_t inner, outer;	  /* array lengths: [outer][inner], 0: no such level */
+	uint32_t size;         /* of one element */
+	uint32_t inner, outer; /* array lengths: [outer][inner], 0: no such level */
 	bool array, flexible;
 };
 
@@ -273,7 +273,9 @@ static int number_field(struct describing *d, const struct shape *s, struct mani
 	}
 	if (!btf_is_int(s->t))
 		return err_set(e, ERR_BUILD_FIELD, "a %s cannot be shown without a format",
-			       btf_is_union(s->t) ? "union" : btf_is_struct(s->t) ? "array of structs" : "type of that kind");
+			       btf_is_union(s->t)    ? "union"
+			       : btf_is_struct(s->t) ? "array of structs"
+						     : "type of that kind");
 	if (s->size != 1 && s->size != 2 && s->size != 4 && s->size != 8)
 		return err_set(e, ERR_BUILD_FIELD, "an integer of %u bytes", s->size);
 	if (f->enum_index >= 0)
@@ -413,8 +415,8 @@ struct member {
 };
 
 /* Adds one member; *out is its index in the table, -1 if it became several fields. */
-static int add_member(struct describing *d, const struct field_table *table, const struct member *m,
-		      const char *prefix, int32_t *out, struct err *e)
+static int add_member(struct describing *d, const struct field_table *table, const struct member *m, const char *prefix,
+		      int32_t *out, struct err *e)
 {
 	const struct btf *btf = d->o->btf;
 	const struct btf_type *t;
@@ -553,8 +555,8 @@ static int check_pair(const struct manifest_field *a, const struct manifest_fiel
 	return 0;
 }
 
-int describe_check_names(const struct manifest_field *a, size_t a_count, const struct manifest_field *b,
-			 size_t b_count, struct err *e)
+int describe_check_names(const struct manifest_field *a, size_t a_count, const struct manifest_field *b, size_t b_count,
+			 struct err *e)
 {
 	static const char *const taken[] = {"time", "event", "bundle", "host", "seq"};
 

@@ -8,7 +8,7 @@ static const char section_name[] = ".data.params";
 
 struct variable {
 	const char *name;
-	uint32_t var;	 /* BTF id */
+	uint32_t var;    /* BTF id */
 	uint32_t offset; /* in the section */
 	uint32_t size;
 	const struct btf_type *t; /* of one element */
@@ -41,7 +41,8 @@ static int unsigned_bounds(struct describing *d, const struct variable *v, struc
 	    !describe_number(d->o->btf, max, &high, &p->umax))
 		return err_set(e, ERR_BUILD_PARAMETER, "its bounds are no numbers");
 	if (min[0] == '-' || max[0] == '-' || p->umin > p->umax || p->umax > top)
-		return err_set(e, ERR_BUILD_PARAMETER, "bounds %s to %s do not fit %u unsigned bytes", min, max, p->size);
+		return err_set(e, ERR_BUILD_PARAMETER, "bounds %s to %s do not fit %u unsigned bytes", min, max,
+			       p->size);
 	return 0;
 }
 

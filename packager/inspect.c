@@ -19,8 +19,7 @@ static void help(void)
 
 static int parse(int argc, char **argv, const char **file, bool *json, bool *asked_help, struct err *e)
 {
-	static const struct option known[] = {
-		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+	static const struct option known[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	int c;
 
 	opterr = 0;
@@ -159,8 +158,14 @@ static void show_fields(const struct manifest *m, const struct manifest_field *f
 		const struct manifest_field *f = &fields[i];
 		char type[64];
 
-		snprintf(type, sizeof(type), f->count ? "%s%u[%u]" : f->size ? "%s%u" : "%s", field_kind_names[f->kind],
-			 f->kind == FIELD_CHARS || f->kind == FIELD_BYTES ? f->size : f->bit_size ? f->bit_size : f->size * 8,
+		snprintf(type, sizeof(type),
+			 f->count  ? "%s%u[%u]"
+			 : f->size ? "%s%u"
+				   : "%s",
+			 field_kind_names[f->kind],
+			 f->kind == FIELD_CHARS || f->kind == FIELD_BYTES ? f->size
+			 : f->bit_size                                    ? f->bit_size
+									  : f->size * 8,
 			 f->count);
 		fputs("    ", stdout);
 		padded(f->name, 40);

@@ -8,11 +8,11 @@ static const struct {
 	int (*run)(int argc, char **argv, struct err *e);
 	const char *help;
 } commands[] = {
-	{"keygen", cmd_keygen, "make a key and its certificate"},
-	{"build", cmd_build, "compile a folder with a bundle.json into a bundle"},
-	{"sign", cmd_sign, "add a signature to a bundle"},
-	{"verify", cmd_verify, "check a bundle as far as that needs no host"},
-	{"inspect", cmd_inspect, "show what is in a bundle"},
+    {"keygen", cmd_keygen, "make a key and its certificate"},
+    {"build", cmd_build, "compile a folder with a bundle.json into a bundle"},
+    {"sign", cmd_sign, "add a signature to a bundle"},
+    {"verify", cmd_verify, "check a bundle as far as that needs no host"},
+    {"inspect", cmd_inspect, "show what is in a bundle"},
 };
 
 static void help(FILE *f)
@@ -45,7 +45,8 @@ int main(int argc, char **argv)
 {
 	struct err e = ERR_INIT;
 
-	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {
+	if (argc > 1 &&
+	    (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {
 		help(stdout);
 		return 0;
 	}

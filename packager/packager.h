@@ -20,7 +20,7 @@ struct texts {
 };
 
 struct definition {
-	char *folder;	/* as the user gave it */
+	char *folder; /* as the user gave it */
 	char *name, *version, *description, *licence;
 	uint64_t serial;
 	uint32_t kernel_major, kernel_minor;
@@ -75,7 +75,7 @@ struct describing {
 	const struct definition *definition;
 	const char *source, *object; /* file, object name */
 	const struct object *o;
-	struct manifest *m;	     /* gets events, outputs, params, enums */
+	struct manifest *m; /* gets events, outputs, params, enums */
 };
 
 /* Adds what one object says. ERR_BUILD_FIELD, ERR_BUILD_OUTPUT, ERR_BUILD_PARAMETER, each with its place. */

@@ -12,12 +12,12 @@
 #include "tests/unit/bpf_source.h"
 
 static const char prelude[] =
-	"#include <obs/obs.h>\n"
-	"struct xdp_md_ { __u32 data, data_end, data_meta, ingress, rx; };\n"
-	"struct skb_ { __u32 len, pkt_type, mark; };\n"
-	"struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16); __type(key, __u32); __type(value, __u64); }\n"
-	"	m SEC(\".maps\");\n"
-	"OBS_LICENSE(\"GPL\");\n";
+    "#include <obs/obs.h>\n"
+    "struct xdp_md_ { __u32 data, data_end, data_meta, ingress, rx; };\n"
+    "struct skb_ { __u32 len, pkt_type, mark; };\n"
+    "struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16); __type(key, __u32); __type(value, __u64); }\n"
+    "	m SEC(\".maps\");\n"
+    "OBS_LICENSE(\"GPL\");\n";
 
 /* The words about verdicts and writes, joined by spaces. */
 static void words_of(const char *body, char *out, size_t size)
@@ -109,24 +109,27 @@ static void flow_tail_call_is_any(void **state)
 static void flow_packet_store_is_a_write(void **state)
 {
 	(void)state;
-	check("SEC(\"xdp\") int p(struct xdp_md_ *c) { char *d = (void *)(long)c->data, *end = (void *)(long)c->data_end;\n"
+	check("SEC(\"xdp\") int p(struct xdp_md_ *c) { char *d = (void *)(long)c->data, *end = (void "
+	      "*)(long)c->data_end;\n"
 	      "	if (d + 1 > end) return 2; *d = 1; return 2; }",
 	      "verdict:xdp/pass write:packet");
 	/* By a function that is given the pointer. */
-	check("static __noinline int put(char *d, char *end) { if (d + 1 > end) return 0; *d = 1; return 1; }\n"
-	      "SEC(\"tc\") int p(struct xdp_md_ *c) { put((void *)(long)c->data, (void *)(long)c->data_end); return 0; }",
-	      "verdict:tc/ok write:packet");
+	check(
+	    "static __noinline int put(char *d, char *end) { if (d + 1 > end) return 0; *d = 1; return 1; }\n"
+	    "SEC(\"tc\") int p(struct xdp_md_ *c) { put((void *)(long)c->data, (void *)(long)c->data_end); return 0; }",
+	    "verdict:tc/ok write:packet");
 }
 
 static void flow_packet_pointer_planted_by_a_function_is_seen(void **state)
 {
 	(void)state;
 	/* The caller's slot held a map value before; the called function puts a packet pointer there. */
-	check("static __noinline int plant(char *volatile *slot, struct xdp_md_ *c) { *slot = (void *)(long)c->data;\n"
-	      "	return 0; }\n"
-	      "SEC(\"xdp\") int p(struct xdp_md_ *c) { __u32 k = 0; char *volatile slot = bpf_map_lookup_elem(&m, &k);\n"
-	      "	plant(&slot, c); char *d = slot; if (!d) return 2; *d = 1; return 2; }",
-	      "verdict:xdp/pass write:packet");
+	check(
+	    "static __noinline int plant(char *volatile *slot, struct xdp_md_ *c) { *slot = (void *)(long)c->data;\n"
+	    "	return 0; }\n"
+	    "SEC(\"xdp\") int p(struct xdp_md_ *c) { __u32 k = 0; char *volatile slot = bpf_map_lookup_elem(&m, &k);\n"
+	    "	plant(&slot, c); char *d = slot; if (!d) return 2; *d = 1; return 2; }",
+	    "verdict:xdp/pass write:packet");
 }
 
 static void flow_context_store_is_a_write(void **state)
@@ -156,16 +159,16 @@ static void flow_stores_to_stack_and_maps_are_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(flow_xdp_constant_is_named),
-		cmocka_unit_test(flow_unknown_value_is_any),
-		cmocka_unit_test(flow_null_check_keeps_constants),
-		cmocka_unit_test(flow_verdict_through_helper_memory_is_any),
-		cmocka_unit_test(flow_core_relocated_constant_is_any),
-		cmocka_unit_test(flow_tail_call_is_any),
-		cmocka_unit_test(flow_packet_store_is_a_write),
-		cmocka_unit_test(flow_packet_pointer_planted_by_a_function_is_seen),
-		cmocka_unit_test(flow_context_store_is_a_write),
-		cmocka_unit_test(flow_stores_to_stack_and_maps_are_none),
+	    cmocka_unit_test(flow_xdp_constant_is_named),
+	    cmocka_unit_test(flow_unknown_value_is_any),
+	    cmocka_unit_test(flow_null_check_keeps_constants),
+	    cmocka_unit_test(flow_verdict_through_helper_memory_is_any),
+	    cmocka_unit_test(flow_core_relocated_constant_is_any),
+	    cmocka_unit_test(flow_tail_call_is_any),
+	    cmocka_unit_test(flow_packet_store_is_a_write),
+	    cmocka_unit_test(flow_packet_pointer_planted_by_a_function_is_seen),
+	    cmocka_unit_test(flow_context_store_is_a_write),
+	    cmocka_unit_test(flow_stores_to_stack_and_maps_are_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,20 +14,20 @@
 #include "tests/unit/bpf_source.h"
 
 static const char observing[] =
-	"#include <obs/obs.h>\n"
-	"struct seen { struct obs_header header; __u32 pid; } OBS_EVENT(seen, 1, \"t.seen\");\n"
-	"OBS_RING(events, 65536);\n"
-	"OBS_PARAM(__u32, every, 1, 1, 100, \"one in so many\");\n"
-	"static __noinline int helper_of_mine(int x) { return bpf_get_smp_processor_id() + x; }\n"
-	"OBS_OPTIONAL OBS_ALTERNATIVE(\"exec\", 2) OBS_SINCE(\"6.3\") OBS_ATTACH(\"a=b\")\n"
-	"SEC(\"tp_btf/sched_process_exec\") int first(void *ctx) {\n"
-	"	struct seen *s = obs_reserve(&events, struct seen, 1);\n"
-	"	if (!s) return 0;\n"
-	"	s->pid = helper_of_mine(every);\n"
-	"	obs_submit(&events, s);\n"
-	"	return 0; }\n"
-	"SEC(\"tracepoint/sched/sched_switch\") int second(void *ctx) { return bpf_get_prandom_u32(); }\n"
-	"OBS_LICENSE(\"GPL\");\n";
+    "#include <obs/obs.h>\n"
+    "struct seen { struct obs_header header; __u32 pid; } OBS_EVENT(seen, 1, \"t.seen\");\n"
+    "OBS_RING(events, 65536);\n"
+    "OBS_PARAM(__u32, every, 1, 1, 100, \"one in so many\");\n"
+    "static __noinline int helper_of_mine(int x) { return bpf_get_smp_processor_id() + x; }\n"
+    "OBS_OPTIONAL OBS_ALTERNATIVE(\"exec\", 2) OBS_SINCE(\"6.3\") OBS_ATTACH(\"a=b\")\n"
+    "SEC(\"tp_btf/sched_process_exec\") int first(void *ctx) {\n"
+    "	struct seen *s = obs_reserve(&events, struct seen, 1);\n"
+    "	if (!s) return 0;\n"
+    "	s->pid = helper_of_mine(every);\n"
+    "	obs_submit(&events, s);\n"
+    "	return 0; }\n"
+    "SEC(\"tracepoint/sched/sched_switch\") int second(void *ctx) { return bpf_get_prandom_u32(); }\n"
+    "OBS_LICENSE(\"GPL\");\n";
 
 struct loaded {
 	uint8_t *elf;
@@ -122,8 +122,9 @@ static void object_read_kconfig_is_told(void **state)
 	struct loaded l;
 
 	(void)state;
-	assert_int_equal(load(&l, "#include <obs/obs.h>\nextern int LINUX_KERNEL_VERSION __kconfig;\n"
-				  "SEC(\"tp_btf/sched_process_exec\") int a(void *ctx) { return LINUX_KERNEL_VERSION; }\n"),
+	assert_int_equal(load(&l,
+			      "#include <obs/obs.h>\nextern int LINUX_KERNEL_VERSION __kconfig;\n"
+			      "SEC(\"tp_btf/sched_process_exec\") int a(void *ctx) { return LINUX_KERNEL_VERSION; }\n"),
 			 0);
 	assert_true(l.o->kconfig);
 	assert_string_equal(l.o->licence, "");
@@ -135,12 +136,13 @@ static void object_read_externs_are_capabilities(void **state)
 	struct loaded l;
 
 	(void)state;
-	assert_int_equal(load(&l, "#include <obs/obs.h>\n"
-				  "extern void *bpf_obj_new_impl(__u64, void *) __ksym;\nextern const int runqueues __ksym;\n"
-				  "SEC(\"tp_btf/sched_process_exec\") int a(void *ctx) {\n"
-				  "	int x = 0; bpf_probe_read_kernel(&x, 4, &runqueues);\n"
-				  "	return bpf_obj_new_impl(1, 0) && x; }\nOBS_LICENSE(\"GPL\");\n"),
-			 0);
+	assert_int_equal(
+	    load(&l, "#include <obs/obs.h>\n"
+		     "extern void *bpf_obj_new_impl(__u64, void *) __ksym;\nextern const int runqueues __ksym;\n"
+		     "SEC(\"tp_btf/sched_process_exec\") int a(void *ctx) {\n"
+		     "	int x = 0; bpf_probe_read_kernel(&x, 4, &runqueues);\n"
+		     "	return bpf_obj_new_impl(1, 0) && x; }\nOBS_LICENSE(\"GPL\");\n"),
+	    0);
 	assert_true(has(l.o, "kfunc:bpf_obj_new_impl"));
 	assert_true(has(l.o, "ksym:runqueues"));
 	unload(&l);
@@ -151,11 +153,12 @@ static void object_read_pinned_map_is_refused(void **state)
 	struct loaded l;
 
 	(void)state;
-	assert_int_equal(load(&l, "#include <obs/obs.h>\n"
-				  "struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);\n"
-				  "	__type(value, __u32); __uint(pinning, 1); } shared SEC(\".maps\");\n"
-				  "SEC(\"tp_btf/sched_process_exec\") int a(void *ctx) { __u32 k = 0;\n"
-				  "	return bpf_map_lookup_elem(&shared, &k) != 0; }\nOBS_LICENSE(\"GPL\");\n"),
+	assert_int_equal(load(&l,
+			      "#include <obs/obs.h>\n"
+			      "struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);\n"
+			      "	__type(value, __u32); __uint(pinning, 1); } shared SEC(\".maps\");\n"
+			      "SEC(\"tp_btf/sched_process_exec\") int a(void *ctx) { __u32 k = 0;\n"
+			      "	return bpf_map_lookup_elem(&shared, &k) != 0; }\nOBS_LICENSE(\"GPL\");\n"),
 			 -1);
 	assert_int_equal(l.e.code, ERR_OBJECT_MALFORMED);
 	unload(&l);
@@ -279,18 +282,18 @@ static void attach_split_aliases_and_refusals(void **state)
 	static const struct {
 		const char *section, *kind, *target;
 	} good[] = {
-		{"tp/a/b", "tp", "a/b"},
-		{"raw_tracepoint/x", "raw_tp", "x"},
-		{"raw_tp.w/x", "raw_tp.w", "x"},
-		{"uprobe.s//bin/x:main+4", "uprobe", "/bin/x:main+4"},
-		{"cgroup_skb/egress", "cgroup_skb", "egress"},
-		{"classifier", "tc", ""},
-		{"xdp.frags", "xdp", ""},
-		{"xdp/devmap", "xdp_devmap", ""},
-		{"cgroup/connect4", "cgroup", "connect4"},
-		{"lsm.s/file_open", "lsm", "file_open"},
-		{"fmod_ret/x", "fmod_ret", "x"},
-		{"iter/task", "iter", "task"},
+	    {"tp/a/b", "tp", "a/b"},
+	    {"raw_tracepoint/x", "raw_tp", "x"},
+	    {"raw_tp.w/x", "raw_tp.w", "x"},
+	    {"uprobe.s//bin/x:main+4", "uprobe", "/bin/x:main+4"},
+	    {"cgroup_skb/egress", "cgroup_skb", "egress"},
+	    {"classifier", "tc", ""},
+	    {"xdp.frags", "xdp", ""},
+	    {"xdp/devmap", "xdp_devmap", ""},
+	    {"cgroup/connect4", "cgroup", "connect4"},
+	    {"lsm.s/file_open", "lsm", "file_open"},
+	    {"fmod_ret/x", "fmod_ret", "x"},
+	    {"iter/task", "iter", "task"},
 	};
 	static const char *const bad[] = {"", "tpx/a", "xdp/other", "kprob", "socket/x", "cgroup_skb", "perf_event/x"};
 	const char *kind, *target;
@@ -331,18 +334,18 @@ static void capabilities_difference_finds_either_side(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(object_read_programs_have_sections_and_tags),
-		cmocka_unit_test(object_read_capabilities_cover_subprograms),
-		cmocka_unit_test(object_read_section_that_no_program_names_counts),
-		cmocka_unit_test(object_read_kconfig_is_told),
-		cmocka_unit_test(object_read_externs_are_capabilities),
-		cmocka_unit_test(object_read_pinned_map_is_refused),
-		cmocka_unit_test(object_read_kernel_object_by_number_is_refused),
-		cmocka_unit_test(object_read_unknown_helper_has_its_number),
-		cmocka_unit_test(object_read_damaged_file_is_survived),
-		cmocka_unit_test(object_compare_differences_are_named),
-		cmocka_unit_test(attach_split_aliases_and_refusals),
-		cmocka_unit_test(capabilities_difference_finds_either_side),
+	    cmocka_unit_test(object_read_programs_have_sections_and_tags),
+	    cmocka_unit_test(object_read_capabilities_cover_subprograms),
+	    cmocka_unit_test(object_read_section_that_no_program_names_counts),
+	    cmocka_unit_test(object_read_kconfig_is_told),
+	    cmocka_unit_test(object_read_externs_are_capabilities),
+	    cmocka_unit_test(object_read_pinned_map_is_refused),
+	    cmocka_unit_test(object_read_kernel_object_by_number_is_refused),
+	    cmocka_unit_test(object_read_unknown_helper_has_its_number),
+	    cmocka_unit_test(object_read_damaged_file_is_survived),
+	    cmocka_unit_test(object_compare_differences_are_named),
+	    cmocka_unit_test(attach_split_aliases_and_refusals),
+	    cmocka_unit_test(capabilities_difference_finds_either_side),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,8 @@
 #include "packager/packager.h"
 #include "tests/unit/bpf_source.h"
 
-static const char program[] = "SEC(\"tp_btf/sched_process_exec\") int prog(void *c) { return 0; }\nOBS_LICENSE(\"GPL\");\n";
+static const char program[] =
+    "SEC(\"tp_btf/sched_process_exec\") int prog(void *c) { return 0; }\nOBS_LICENSE(\"GPL\");\n";
 
 /* Describes an object with these declarations; the manifest is the caller's. */
 static int describe_text_of(const char *declarations, struct manifest **out, struct err *e)
@@ -53,20 +54,21 @@ static void describe_every_shape_of_field(void **state)
 
 	(void)state;
 	assert_int_equal(
-		describe_text_of("enum way { way__in, way__out = 5, ALIAS = 5, plain };\n"
-				 "struct end { __u8 address[16] OBS_AS(\"address\") OBS_FORMAT(\"ip\"); __u16 port OBS_FORMAT(\"port\"); };\n"
-				 "struct ev { struct obs_header header;\n"
-				 "	__u8 a; __s16 b; __u32 c; __s64 d;\n"			  /* 16 18 20 24 */
-				 "	bool yes; enum way way; char text[10]; __u8 used;\n"	  /* 32 36 40 50 */
-				 "	struct end peer OBS_AS(\"net.peer\"); struct end own;\n" /* 52 70 */
-				 "	__u32 v4 OBS_FORMAT(\"ip\"); __u8 mac[6] OBS_FORMAT(\"mac\");\n" /* 88 92 */
-				 "	__u32 low : 3; __u32 high : 13; __u64 stack[4] OBS_FORMAT(\"kstack\");\n" /* 98 104 */
-				 "	__u8 names[2][8] OBS_FORMAT(\"string\"); __u16 ports[3]; __u8 pad_ OBS_HIDE;\n"
-				 "	__u8 length; __u8 data[5] OBS_FORMAT(\"hex\") OBS_LENGTH(\"length\") OBS_OMIT_ZERO;\n"
-				 "	int _secret; int reserved2; __u8 rest[] OBS_FORMAT(\"hex\");\n"
-				 "} OBS_EVENT(ev, 7, \"t.ev\");\nOBS_RING(ring, 65536);\n",
-				 &m, &e),
-		0);
+	    describe_text_of("enum way { way__in, way__out = 5, ALIAS = 5, plain };\n"
+			     "struct end { __u8 address[16] OBS_AS(\"address\") OBS_FORMAT(\"ip\"); __u16 port "
+			     "OBS_FORMAT(\"port\"); };\n"
+			     "struct ev { struct obs_header header;\n"
+			     "	__u8 a; __s16 b; __u32 c; __s64 d;\n"                            /* 16 18 20 24 */
+			     "	bool yes; enum way way; char text[10]; __u8 used;\n"             /* 32 36 40 50 */
+			     "	struct end peer OBS_AS(\"net.peer\"); struct end own;\n"         /* 52 70 */
+			     "	__u32 v4 OBS_FORMAT(\"ip\"); __u8 mac[6] OBS_FORMAT(\"mac\");\n" /* 88 92 */
+			     "	__u32 low : 3; __u32 high : 13; __u64 stack[4] OBS_FORMAT(\"kstack\");\n" /* 98 104 */
+			     "	__u8 names[2][8] OBS_FORMAT(\"string\"); __u16 ports[3]; __u8 pad_ OBS_HIDE;\n"
+			     "	__u8 length; __u8 data[5] OBS_FORMAT(\"hex\") OBS_LENGTH(\"length\") OBS_OMIT_ZERO;\n"
+			     "	int _secret; int reserved2; __u8 rest[] OBS_FORMAT(\"hex\");\n"
+			     "} OBS_EVENT(ev, 7, \"t.ev\");\nOBS_RING(ring, 65536);\n",
+			     &m, &e),
+	    0);
 	assert_int_equal(m->event_count, 1);
 	const struct manifest_event *ev = &m->events[0];
 	assert_string_equal(ev->name, "t.ev");
@@ -118,16 +120,18 @@ static void describe_samples_have_keys_values_and_intervals(void **state)
 
 	(void)state;
 	assert_int_equal(
-		describe_text_of("struct k { __u32 pid; }; struct v { __u64 count; __u64 rtt[32] OBS_FORMAT(\"log2\");\n"
-				 "	__u32 size[4] OBS_LINEAR(10, 5); };\n"
-				 "struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 8); __type(key, struct k);\n"
-				 "	__type(value, struct v); } h SEC(\".maps\") OBS_SAMPLE(\"t.h\", 1000) OBS_SAMPLE_CHANGED\n"
-				 "	OBS_SAMPLE_INTERVAL_PARAM(\"every_ms\");\n"
-				 "struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 8); __type(key, __u32);\n"
-				 "	__type(value, __u64); } a SEC(\".maps\") OBS_SAMPLE(\"t.a\", 100) OBS_VALUE(\"n\") OBS_SAMPLE_CLEAR;\n"
-				 "OBS_PARAM(__u32, every_ms, 1000, 100, 60000, \"how often\");\n",
-				 &m, &e),
-		0);
+	    describe_text_of(
+		"struct k { __u32 pid; }; struct v { __u64 count; __u64 rtt[32] OBS_FORMAT(\"log2\");\n"
+		"	__u32 size[4] OBS_LINEAR(10, 5); };\n"
+		"struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 8); __type(key, struct k);\n"
+		"	__type(value, struct v); } h SEC(\".maps\") OBS_SAMPLE(\"t.h\", 1000) OBS_SAMPLE_CHANGED\n"
+		"	OBS_SAMPLE_INTERVAL_PARAM(\"every_ms\");\n"
+		"struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 8); __type(key, __u32);\n"
+		"	__type(value, __u64); } a SEC(\".maps\") OBS_SAMPLE(\"t.a\", 100) OBS_VALUE(\"n\") "
+		"OBS_SAMPLE_CLEAR;\n"
+		"OBS_PARAM(__u32, every_ms, 1000, 100, 60000, \"how often\");\n",
+		&m, &e),
+	    0);
 	const struct manifest_output *h = NULL, *a = NULL;
 	for (size_t i = 0; i < m->output_count; i++) {
 		h = strcmp(m->outputs[i].map, "h") == 0 ? &m->outputs[i] : h;
@@ -155,14 +159,15 @@ static void describe_params_have_bounds_and_defaults(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(describe_text_of("enum mode { mode__off, mode__on };\n"
-					  "OBS_PARAM(__u64, big, 5, 0, 0xffffffffffffffff, \"h\");\n"
-					  "OBS_PARAM(int, small, -3, -10, 10, \"h\");\nOBS_PARAM_BOOL(yes, true, \"h\");\n"
-					  "OBS_PARAM(enum mode, how, mode__on, 0, 1, \"h\");\n"
-					  "OBS_PARAM_LIST(__u16, ports, 8, 1, 65535, \"port\", \"h\");\n"
-					  "OBS_PARAM_CIDRS(nets, 4, \"h\");\nOBS_PARAM_TEXT(comm, 16, \"h\");\n",
-					  &m, &e),
-			 0);
+	assert_int_equal(
+	    describe_text_of("enum mode { mode__off, mode__on };\n"
+			     "OBS_PARAM(__u64, big, 5, 0, 0xffffffffffffffff, \"h\");\n"
+			     "OBS_PARAM(int, small, -3, -10, 10, \"h\");\nOBS_PARAM_BOOL(yes, true, \"h\");\n"
+			     "OBS_PARAM(enum mode, how, mode__on, 0, 1, \"h\");\n"
+			     "OBS_PARAM_LIST(__u16, ports, 8, 1, 65535, \"port\", \"h\");\n"
+			     "OBS_PARAM_CIDRS(nets, 4, \"h\");\nOBS_PARAM_TEXT(comm, 16, \"h\");\n",
+			     &m, &e),
+	    0);
 	assert_int_equal(m->param_count, 7);
 	const struct manifest_param *big = manifest_param_find(m, "big"), *small = manifest_param_find(m, "small");
 	assert_true(big->umax == UINT64_MAX && big->umin == 0);
@@ -186,26 +191,28 @@ static void describe_what_cannot_be_is_refused(void **state)
 		const char *declarations;
 		enum err_code code;
 	} bad[] = {
-		{"OBS_RING(r, 65536);\n", ERR_BUILD_OUTPUT},
-		{"struct ev { struct obs_header h; int a; } OBS_EVENT(ev, 1, \"T.Ev\");\n", ERR_BUILD_OUTPUT},
-		{"struct ev { struct obs_header h; int a; } OBS_EVENT(ev, 1, \"obs.lost\");\n", ERR_BUILD_OUTPUT},
-		{"struct ev { struct obs_header h; int a; } OBS_EVENT(ev, NUMBER, \"t.ev\");\n", ERR_BUILD_OUTPUT},
-		{"struct ev { struct obs_header h; } OBS_EVENT(ev, 1, \"t.ev\");\nOBS_RING(r, 32768);\n", ERR_BUILD_OUTPUT},
-		{"struct ev { struct obs_header h; struct { int a; } list[2]; } OBS_EVENT(ev, 1, \"t.ev\");\n", ERR_BUILD_FIELD},
-		{"struct ev { struct obs_header h; int a; int b OBS_AS(\"a\"); } OBS_EVENT(ev, 1, \"t.ev\");\n", ERR_BUILD_FIELD},
-		{"struct ev { struct obs_header h; int port OBS_FORMAT(\"port\"); } OBS_EVENT(ev, 1, \"t.ev\");\n",
-		 ERR_BUILD_FIELD},
-		{"struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32);\n"
-		 "	__type(value, __u64); } a SEC(\".maps\") OBS_SAMPLE(\"t.a\", 50) OBS_KEY(\"k\") OBS_VALUE(\"n\");\n",
-		 ERR_BUILD_OUTPUT},
-		{"struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32);\n"
-		 "	__type(value, __u64); } a SEC(\".maps\") OBS_SAMPLE(\"t.a\", 500) OBS_VALUE(\"n\");\n",
-		 ERR_BUILD_FIELD},
-		{"OBS_PARAM(int, p, 5, 10, 1, \"h\");\n", ERR_BUILD_PARAMETER},
-		{"OBS_PARAM(int, p, 5, SOME, 1, \"h\");\n", ERR_BUILD_PARAMETER},
-		{"OBS_PARAM(int, p, 5, 1, 10, \"\");\n", ERR_BUILD_PARAMETER},
-		{"OBS_PARAM(double, p, 5, 1, 10, \"h\");\n", ERR_BUILD_PARAMETER},
-		{"OBS_PARAM(int, Upper, 5, 1, 10, \"h\");\n", ERR_BUILD_PARAMETER},
+	    {"OBS_RING(r, 65536);\n", ERR_BUILD_OUTPUT},
+	    {"struct ev { struct obs_header h; int a; } OBS_EVENT(ev, 1, \"T.Ev\");\n", ERR_BUILD_OUTPUT},
+	    {"struct ev { struct obs_header h; int a; } OBS_EVENT(ev, 1, \"obs.lost\");\n", ERR_BUILD_OUTPUT},
+	    {"struct ev { struct obs_header h; int a; } OBS_EVENT(ev, NUMBER, \"t.ev\");\n", ERR_BUILD_OUTPUT},
+	    {"struct ev { struct obs_header h; } OBS_EVENT(ev, 1, \"t.ev\");\nOBS_RING(r, 32768);\n", ERR_BUILD_OUTPUT},
+	    {"struct ev { struct obs_header h; struct { int a; } list[2]; } OBS_EVENT(ev, 1, \"t.ev\");\n",
+	     ERR_BUILD_FIELD},
+	    {"struct ev { struct obs_header h; int a; int b OBS_AS(\"a\"); } OBS_EVENT(ev, 1, \"t.ev\");\n",
+	     ERR_BUILD_FIELD},
+	    {"struct ev { struct obs_header h; int port OBS_FORMAT(\"port\"); } OBS_EVENT(ev, 1, \"t.ev\");\n",
+	     ERR_BUILD_FIELD},
+	    {"struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32);\n"
+	     "	__type(value, __u64); } a SEC(\".maps\") OBS_SAMPLE(\"t.a\", 50) OBS_KEY(\"k\") OBS_VALUE(\"n\");\n",
+	     ERR_BUILD_OUTPUT},
+	    {"struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32);\n"
+	     "	__type(value, __u64); } a SEC(\".maps\") OBS_SAMPLE(\"t.a\", 500) OBS_VALUE(\"n\");\n",
+	     ERR_BUILD_FIELD},
+	    {"OBS_PARAM(int, p, 5, 10, 1, \"h\");\n", ERR_BUILD_PARAMETER},
+	    {"OBS_PARAM(int, p, 5, SOME, 1, \"h\");\n", ERR_BUILD_PARAMETER},
+	    {"OBS_PARAM(int, p, 5, 1, 10, \"\");\n", ERR_BUILD_PARAMETER},
+	    {"OBS_PARAM(double, p, 5, 1, 10, \"h\");\n", ERR_BUILD_PARAMETER},
+	    {"OBS_PARAM(int, Upper, 5, 1, 10, \"h\");\n", ERR_BUILD_PARAMETER},
 	};
 
 	(void)state;
@@ -222,10 +229,10 @@ static void describe_what_cannot_be_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(describe_every_shape_of_field),
-		cmocka_unit_test(describe_samples_have_keys_values_and_intervals),
-		cmocka_unit_test(describe_params_have_bounds_and_defaults),
-		cmocka_unit_test(describe_what_cannot_be_is_refused),
+	    cmocka_unit_test(describe_every_shape_of_field),
+	    cmocka_unit_test(describe_samples_have_keys_values_and_intervals),
+	    cmocka_unit_test(describe_params_have_bounds_and_defaults),
+	    cmocka_unit_test(describe_what_cannot_be_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
