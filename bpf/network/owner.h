@@ -30,9 +30,12 @@ struct {
 /* UDP is sent, and TCP connected, in the process's own context; a kernel thread here is softirq catching up. */
 static __always_inline void owner_take(struct owned *o)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task;
 
-	if (o->owner || task->flags & PF_KTHREAD)
+	if (o->owner || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return;
+	task = bpf_get_current_task_btf();
+	if (task->flags & PF_KTHREAD)
 		return;
 	obs_process_of(&o->process, task);
 	o->owner = 1;
@@ -61,7 +64,7 @@ int BPF_PROG(udp_received, struct sock *sk, int ret, int flags)
 	return owner_receiving(sk);
 }
 
-OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 1) OBS_SINCE("5.5")
+OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 1) OBS_SINCE("5.11")
 SEC("fentry/__skb_recv_udp")
 int BPF_PROG(udp_receiving, struct sock *sk)
 {
@@ -69,7 +72,7 @@ int BPF_PROG(udp_receiving, struct sock *sk)
 }
 
 /* Once, after the attach: sockets that were there before. */
-OBS_OPTIONAL
+OBS_OPTIONAL OBS_SINCE("5.11")
 SEC("iter/task_file")
 int udp_seed(struct bpf_iter__task_file *ctx)
 {

@@ -1,8 +1,44 @@
-/* Who serves a connection: accept() tells, and where it does not come by as a syscall (io_uring), the first transfer. */
+/* Who serves a connection: accept() tells, in the kernel where that can be hooked, else by its syscalls; where neither comes
+ * by (io_uring on a kernel without fexit), the first transfer does. */
 #ifndef NETWORK_TCP_ACCEPT_H
 #define NETWORK_TCP_ACCEPT_H
 
 #include "tcp_connect.h"
+
+/* Set by the kernel's accept: what it has told, the syscall need not. */
+static bool accept_told;
+
+OBS_OPTIONAL OBS_SINCE("5.5")
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(tcp_accepted, struct sock *listener)
+{
+	struct obs_endpoint endpoint;
+	struct tcp_accept *e;
+	struct sock *sk;
+	struct conn *c;
+
+	/* The result is behind the arguments, of which there were four before 6.10. NULL has no storage. Left to itself the
+	 * compiler makes one load of two, from an address that it computes, which the verifier refuses. */
+	if (bpf_core_type_exists(struct proto_accept_arg))
+		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(sk) : "r"(ctx));
+	else
+		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(sk) : "r"(ctx));
+	accept_told = true;
+	if (!tcp_events || !sk || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	c = conn_get(sk, true);
+	if (!c)
+		return 0;
+	obs_process_fill(&c->process);
+	c->owner = OWNER_SURE;
+	c->accept_sent = 1;
+	if (!tcp_wanted(c, sk, &endpoint))
+		return 0;
+	e = tcp_send(tcp_accept, EVENT_ACCEPT, &c->process, &endpoint);
+	if (e)
+		obs_submit(&events, e);
+	return 0;
+}
 
 static __always_inline int on_accepted(long fd)
 {
@@ -12,9 +48,9 @@ static __always_inline int on_accepted(long fd)
 	struct tcp_accept *e;
 	__u64 key;
 
-	if (fd < 0 || !tcp_events)
+	if (fd < 0 || !tcp_events || accept_told)
 		return 0;
-	sk = sock_of_fd(bpf_get_current_task_btf(), fd);
+	sk = sock_of_fd(fd);
 	if (!sock_is_tcp(sk))
 		return 0;
 	obs_process_fill(&process);
@@ -52,6 +88,7 @@ int BPF_PROG(tcp_destroy, struct sock *sk)
 	__u64 key = (__u64)sk;
 
 	bpf_map_delete_elem(&accepted, &key);
+	bpf_map_delete_elem(&conns_by_address, &key);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /* State of a connection. It lives in the socket's own storage, so it goes when the socket goes, whatever is lost or missed.
- * The one thing beside it, `accepted`, is emptied by tcp_destroy_sock, which every TCP socket passes. */
+ * What is beside it is keyed by the socket's address and emptied by tcp_destroy_sock, which every TCP socket passes. */
 #ifndef NETWORK_TCP_CONN_H
 #define NETWORK_TCP_CONN_H
 
@@ -35,15 +35,47 @@ struct {
 	__type(value, struct obs_process);
 } accepted SEC(".maps");
 
+/* Kernels before 5.11 have no socket storage for tracing programs. Empty on all others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct conn);
+} conns_by_address SEC(".maps");
+
+static const struct conn no_conn;
+
 OBS_PARAM_BOOL(tcp_events, true, "follow TCP connections");
 
+static __always_inline struct conn *conn_by_address(struct sock *sk, bool create)
+{
+	__u64 key = (__u64)sk;
+
+	if (create)
+		bpf_map_update_elem(&conns_by_address, &key, &no_conn, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&conns_by_address, &key);
+}
+
+/* Which of both is known when the program is loaded: the other is dead code then. */
 static __always_inline struct conn *conn_get(struct sock *sk, bool create)
 {
-	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, create ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	struct conn *c;
 
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_sock_from_file))
+		c = bpf_sk_storage_get(&conns, sk, 0, create ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	else
+		c = conn_by_address(sk, create);
 	if (!c && create)
 		obs_count_lost(OBS_LOST_MAP);
 	return c;
+}
+
+/* Has the kernel number the socket, so that every event of it is sampled alike. */
+static __always_inline void conn_number(struct sock *sk)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_for_each_map_elem))
+		bpf_get_socket_cookie(sk);
 }
 
 static __always_inline void conn_own(struct conn *c, enum owner how)

@@ -8,23 +8,24 @@
  * local port leaves no error on the socket; both are told by the syscall's result alone. */
 enum attempt { ATTEMPT_NONE, ATTEMPT_SENT, ATTEMPT_UNTOLD };
 
+/* By thread. Each end of a connect() removes its own; what io_uring leaves, the least recently used makes room. */
 struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
 	__type(value, __u32);
 } attempts SEC(".maps");
 
 static __always_inline void on_connecting(struct sock *sk, __u64 now)
 {
-	__u32 *attempt = bpf_task_storage_get(&attempts, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	struct conn *c = conn_get(sk, true);
+	__u64 thread = bpf_get_current_pid_tgid();
+	__u32 attempt = ATTEMPT_SENT;
 
-	if (attempt)
-		*attempt = ATTEMPT_SENT;
+	bpf_map_update_elem(&attempts, &thread, &attempt, BPF_ANY);
 	if (!c)
 		return;
-	bpf_get_socket_cookie(sk);
+	conn_number(sk);
 	obs_process_fill(&c->process);
 	c->owner = OWNER_SURE;
 	c->role = role__client;
@@ -54,9 +55,10 @@ static __always_inline void on_connect_failed(struct sock *sk, struct conn *c, _
 	struct obs_endpoint endpoint;
 
 	if (!error) {
-		__u32 *attempt = bpf_task_storage_get(&attempts, bpf_get_current_task_btf(), 0, 0);
+		__u64 thread = bpf_get_current_pid_tgid();
+		__u32 *attempt = bpf_map_lookup_elem(&attempts, &thread);
 
-		if (attempt && *attempt == ATTEMPT_SENT && c->process._tid == (__u32)bpf_get_current_pid_tgid()) {
+		if (attempt && *attempt == ATTEMPT_SENT && c->process._tid == (__u32)thread) {
 			*attempt = ATTEMPT_UNTOLD;
 			return;
 		}
@@ -79,8 +81,9 @@ struct sockaddr_any {
 	};
 };
 
-static __always_inline struct sock *sock_of_fd(struct task_struct *task, long fd)
+static __always_inline struct sock *sock_of_fd(long fd)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct file **table = BPF_CORE_READ(task, files, fdt, fd);
 	struct socket *socket;
 	struct file *file = NULL;
@@ -102,21 +105,18 @@ static __always_inline bool sock_is_tcp(const struct sock *sk)
 	return sk && (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
-static __always_inline bool destination_fill(struct obs_endpoint *endpoint, const void *user)
+static __always_inline bool destination_fill(struct obs_endpoint *endpoint, const struct sockaddr_any *to)
 {
-	struct sockaddr_any to = {};
-
-	bpf_probe_read_user(&to, sizeof(to), user);
-	if (to.family == AF_INET) {
-		obs_address_v4(endpoint->peer_address, to.v4);
+	if (to->family == AF_INET) {
+		obs_address_v4(endpoint->peer_address, to->v4);
 		endpoint->type = obs_network__ipv4;
-	} else if (to.family == AF_INET6) {
-		__builtin_memcpy(endpoint->peer_address, to.v6, 16);
-		endpoint->type = obs_address_mapped(to.v6) ? obs_network__ipv4 : obs_network__ipv6;
+	} else if (to->family == AF_INET6) {
+		__builtin_memcpy(endpoint->peer_address, to->v6, 16);
+		endpoint->type = obs_address_mapped(to->v6) ? obs_network__ipv4 : obs_network__ipv6;
 	} else {
 		return false;
 	}
-	endpoint->peer_port = bpf_ntohs(to.port);
+	endpoint->peer_port = bpf_ntohs(to->port);
 	return true;
 }
 
@@ -140,43 +140,73 @@ static __always_inline bool error_is_failure(long error)
 	return false;
 }
 
-OBS_OPTIONAL OBS_SINCE("5.15")
+/* What became of this thread's attempt; the next starts afresh. */
+static __always_inline __u32 attempt_end(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	__u32 *attempt = bpf_map_lookup_elem(&attempts, &thread);
+	__u32 was = attempt ? *attempt : ATTEMPT_NONE;
+
+	if (attempt)
+		bpf_map_delete_elem(&attempts, &thread);
+	return was;
+}
+
+static __always_inline void failed_at_once(struct sock *sk, struct obs_endpoint *endpoint, int error)
+{
+	struct obs_process process;
+
+	obs_process_fill(&process);
+	if (obs_process_wanted(&process) && obs_endpoint_wanted(endpoint) &&
+	    obs_sampled(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
+		failed_send(&process, endpoint, error, 0, 0);
+}
+
+OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 0) OBS_SINCE("5.5")
+SEC("fexit/inet_stream_connect")
+int BPF_PROG(tcp_connect_end, struct socket *socket, void *to, int size, int flags, int result)
+{
+	__u32 was = attempt_end();
+	struct obs_endpoint endpoint = {};
+	struct sockaddr_any address = {};
+	struct sock *sk = socket->sk;
+
+	if (result >= 0 || !tcp_events || was == ATTEMPT_SENT || !error_is_failure(-result) || !sock_is_tcp(sk))
+		return 0;
+	bpf_probe_read_kernel(&address, sizeof(address), to);
+	if (obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) && destination_fill(&endpoint, &address))
+		failed_at_once(sk, &endpoint, -result);
+	return 0;
+}
+
+OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 1) OBS_SINCE("5.15")
 SEC("tracepoint/syscalls/sys_exit_connect")
 int tcp_connect_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 *attempt = bpf_task_storage_get(&attempts, task, 0, 0);
-	__u32 was = attempt ? *attempt : ATTEMPT_NONE;
+	__u32 was = attempt_end();
 	struct obs_endpoint endpoint = {};
-	struct obs_process process;
+	struct sockaddr_any address = {};
 	struct pt_regs *regs;
+	const void *user;
 	struct sock *sk;
 	long fd;
 
-	if (attempt)
-		*attempt = ATTEMPT_NONE;
 	if (ctx->ret >= 0 || !tcp_events || was == ATTEMPT_SENT || !error_is_failure(-ctx->ret))
 		return 0;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 #if defined(__TARGET_ARCH_arm64)
 	fd = BPF_CORE_READ(regs, orig_x0);
+	user = (void *)BPF_CORE_READ(regs, user_regs.regs[1]);
 #else
 	fd = BPF_CORE_READ(regs, di);
+	user = (void *)BPF_CORE_READ(regs, si);
 #endif
-	sk = sock_of_fd(task, (int)fd);
+	sk = sock_of_fd((int)fd);
 	if (!sock_is_tcp(sk))
 		return 0;
-	obs_process_fill(&process);
-	if (!obs_process_wanted(&process) || !obs_endpoint_fill(&endpoint, sk, obs_transport__tcp))
-		return 0;
-#if defined(__TARGET_ARCH_arm64)
-	if (!destination_fill(&endpoint, (void *)BPF_CORE_READ(regs, user_regs.regs[1])))
-#else
-	if (!destination_fill(&endpoint, (void *)BPF_CORE_READ(regs, si)))
-#endif
-		return 0;
-	if (obs_endpoint_wanted(&endpoint) && obs_sampled(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
-		failed_send(&process, &endpoint, -ctx->ret, 0, 0);
+	bpf_probe_read_user(&address, sizeof(address), user);
+	if (obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) && destination_fill(&endpoint, &address))
+		failed_at_once(sk, &endpoint, -ctx->ret);
 	return 0;
 }
 

@@ -8,7 +8,7 @@
 
 /* Once, after the attach. By open files rather than by TCP sockets: those are listed for one network namespace only, and
  * without their processes. */
-OBS_OPTIONAL
+OBS_OPTIONAL OBS_SINCE("5.11")
 SEC("iter/task_file")
 int tcp_seed(struct bpf_iter__task_file *ctx)
 {

@@ -107,7 +107,7 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		c = conn_get(sk, true);
 		if (!c)
 			break;
-		bpf_get_socket_cookie(sk);
+		conn_number(sk);
 		if (c->role == role__client && c->start_ns)
 			on_opened(sk, c, now);
 		else if (old == TCP_SYN_RECV)
@@ -121,7 +121,8 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		if (old == TCP_LISTEN || old == TCP_CLOSE)
 			break;
 		c = conn_get(sk, true);
-		if (!c)
+		/* A listener's child that never stood: the handshake was given up, or ended on another CPU. */
+		if (!c || (old == TCP_SYN_RECV && c->role != role__client))
 			break;
 		if (old == TCP_SYN_SENT)
 			on_connect_failed(sk, c, now);

@@ -141,6 +141,10 @@ struct tcp_sock {
 	__u32 snd_cwnd;
 };
 
+struct proto_accept_arg { /* 6.10 */
+	int flags;
+};
+
 struct request_sock {
 	struct sock_common __req_common;
 	__u8 num_retrans;

@@ -64,6 +64,13 @@ enum {
 };
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
+/* For bpf_core_enum_value_exists(): which helpers the running kernel knows. The numbers are not used. */
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158, /* 5.11 */
+	BPF_FUNC_sock_from_file = 162,	     /* 5.11; with it sk_storage_get in tracing programs */
+	BPF_FUNC_for_each_map_elem = 164,    /* 5.13; get_socket_cookie in tracing programs is of 5.12 */
+};
+
 enum xdp_action { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
 enum { TC_ACT_UNSPEC = -1, TC_ACT_OK = 0, TC_ACT_SHOT = 2 };
 
