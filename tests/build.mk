@@ -85,3 +85,5 @@ tests/bin/packager_describe_src := tests/unit/packager_describe_test.c tests/uni
 	packager/describe.c packager/describe_fields.c packager/describe_params.c
 tests/bin/packager_describe_libs := keys bundles base
 tests/bin/packager_describe_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
+
+E2E_TESTS += network network_params network_dns network_truth
