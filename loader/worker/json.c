@@ -84,10 +84,10 @@ static uint64_t not_plain(uint64_t x)
 
 static char *escape(char *p, unsigned c)
 {
-	memcpy(p, "\\u00", 4);
-	p[4] = hex_digits[c >> 4];
-	p[5] = hex_digits[c & 15];
-	return p + 6;
+	p = stpcpy(p, "\\u00");
+	*p++ = hex_digits[c >> 4];
+	*p++ = hex_digits[c & 15];
+	return p;
 }
 
 /* One character, or one byte that is none; returns how many bytes of s it took. */
@@ -109,8 +109,7 @@ static size_t string_char(char **out, const uint8_t *s, size_t size)
 	}
 	size_t len = text_utf8_len(s, size);
 	if (len == 0) {
-		memcpy(p, "\xef\xbf\xbd", 3);
-		*out = p + 3;
+		*out = stpcpy(p, "\xef\xbf\xbd");
 		return 1;
 	}
 	if (len == 2 && c == 0xc2 && s[1] < 0xa0) {
@@ -278,7 +277,7 @@ static void second_text(char *text, uint64_t second)
 	unsigned mp = (5 * doy + 2) / 153;
 	unsigned month = mp < 10 ? mp + 3 : mp - 9;
 
-	memcpy(text, "0000-00-00T00:00:00.", 20);
+	stpcpy(text, "0000-00-00T00:00:00.");
 	fixed_digits(text, yoe + era * 400 + (month <= 2), 4);
 	fixed_digits(text + 5, month, 2);
 	fixed_digits(text + 8, doy - (153 * mp + 2) / 5 + 1, 2);

@@ -31,7 +31,7 @@ static void warm_up(char *host, size_t size)
 {
 	json_object_seed(0);
 	if (gethostname(host, size - 1))
-		strcpy(host, "localhost");
+		snprintf(host, size, "localhost");
 	host[size - 1] = '\0';
 }
 

@@ -57,9 +57,9 @@ int notice_publish(struct stream *stream, struct stream_type *type, const struct
 	record.header.time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	record.serial = msg->serial;
 	_Static_assert(sizeof(record.bundle) == sizeof(msg->name), "the same text");
-	strcpy(record.bundle, msg->name);
-	strcpy(record.action, msg->action);
-	strcpy(record.code, msg->code);
+	snprintf(record.bundle, sizeof(record.bundle), "%s", msg->name);
+	snprintf(record.action, sizeof(record.action), "%s", msg->action);
+	snprintf(record.code, sizeof(record.code), "%s", msg->code);
 	stream_publish(stream, type, (const uint8_t *)&record, sizeof(record));
 	return 0;
 }

@@ -1,5 +1,6 @@
 #include "loader/worker/table.h"
 
+#include <assert.h>
 #include <obs/event.h>
 #include <string.h>
 
@@ -119,7 +120,7 @@ static int tree_add(struct tree *t, const struct field_name *f, int index, struc
 
 static int literal_add(struct table *t, const char *text, size_t size, struct err *e)
 {
-	if (t->literals_size + size + JSON_SLACK > t->literals_room) {
+	if (!t->literals || t->literals_size + size + JSON_SLACK > t->literals_room) {
 		size_t room = 2 * (t->literals_size + size + JSON_SLACK);
 		char *grown = realloc(t->literals, room);
 		if (!grown)
@@ -475,14 +476,13 @@ static char *format_value(const struct table *t, const struct step *s, struct va
 char *table_format(const struct table *t, struct value_env *env, uint64_t seq, const uint8_t *record, size_t size,
 		   char *p)
 {
-	char *opened[TABLE_MAX_DEPTH + 1];
+	char *opened[TABLE_MAX_DEPTH + 1] = {NULL};
 	unsigned depth = 0;
 	struct obs_header header;
 
 	memcpy(&header, record, sizeof(header));
 	env->dns_parsed = false;
-	memcpy(p, "{\"time\":\"", 9);
-	p = json_put_time(&env->clock, p + 9, header.time_ns);
+	p = json_put_time(&env->clock, stpcpy(p, "{\"time\":\""), header.time_ns);
 	p = json_put_literal(p, t->literals, t->head_size);
 	p = json_put_u64(p, seq);
 	for (const struct step *s = t->steps, *end = s + t->step_count; s < end; s++) {
@@ -501,6 +501,7 @@ char *table_format(const struct table *t, struct value_env *env, uint64_t seq, c
 			break;
 		default:
 			depth--;
+			assert(opened[depth]);
 			if (p[-1] == '{')
 				p = opened[depth];
 			else

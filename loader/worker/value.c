@@ -1,5 +1,6 @@
 #include "loader/worker/value.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "loader/worker/kallsyms.h"
@@ -142,8 +143,7 @@ static char *write_number_hex(char *p, uint64_t number)
 
 static char *write_bool(char *p, bool yes)
 {
-	memcpy(p, yes ? "true\0" : "false", 5);
-	return p + (yes ? 4 : 5);
+	return stpcpy(p, yes ? "true" : "false");
 }
 
 static char *write_mac(char *p, const uint8_t *at)
@@ -257,19 +257,15 @@ static char *write_histogram(const struct value *v, const uint8_t *record, char 
 		if (__builtin_add_overflow(total, n, &total))
 			total = UINT64_MAX;
 	}
-	memcpy(p, "{\"buckets\":[", 12);
-	p += 12;
+	p = stpcpy(p, "{\"buckets\":[");
 	for (size_t i = first; i < used && i <= last; i++) {
 		if (i != first)
 			*p++ = ',';
-		memcpy(p, "{\"le\":", 6);
-		p = write_slot_end(v, i, p + 6);
-		memcpy(p, ",\"count\":", 9);
-		p = json_put_u64(p + 9, load(at + i * v->stride, v->size));
+		p = write_slot_end(v, i, stpcpy(p, "{\"le\":"));
+		p = json_put_u64(stpcpy(p, ",\"count\":"), load(at + i * v->stride, v->size));
 		*p++ = '}';
 	}
-	memcpy(p, "],\"count\":", 10);
-	p = json_put_u64(p + 10, total);
+	p = json_put_u64(stpcpy(p, "],\"count\":"), total);
 	*p++ = '}';
 	return p;
 }
@@ -502,15 +498,14 @@ static char *write_enum(const struct value *v, uint64_t number, char *p)
 static int check_place(const struct manifest_field *f, uint32_t part_size, struct err *e)
 {
 	uint64_t elements = f->count ? f->count : 1;
-	uint64_t bytes = f->count ? (elements - 1) * f->stride + f->size : f->size;
+	uint64_t end = f->offset + (f->count ? (elements - 1) * f->stride + f->size : f->size);
 
 	if (f->size == 0 && (f->kind != FIELD_BYTES || f->count))
 		return err_set(e, ERR_MANIFEST_VALUE, "has no size");
 	if (f->count && f->stride < f->size)
 		return err_set(e, ERR_MANIFEST_VALUE, "has elements of %u bytes %u bytes apart", f->size, f->stride);
-	if (f->offset + bytes > part_size)
-		return err_set(e, ERR_MANIFEST_VALUE, "ends at byte %llu of a record of %u",
-			       (unsigned long long)(f->offset + bytes), part_size);
+	if (end > part_size)
+		return err_set(e, ERR_MANIFEST_VALUE, "ends at byte %" PRIu64 " of a record of %u", end, part_size);
 	if (f->kind != FIELD_CHARS && f->kind != FIELD_BYTES && f->size != 1 && f->size != 2 && f->size != 4 &&
 	    f->size != 8)
 		return err_set(e, ERR_MANIFEST_VALUE, "is a number of %u bytes", f->size);
