@@ -253,7 +253,7 @@ static const char *btf_text(const struct reading *r, uint32_t offset)
 {
 	uint32_t header_size, strings, strings_size;
 
-	if (!load(r->btf, r->btf_size, 4, &header_size) || !load(r->btf, r->btf_size, 16, &strings) ||
+	if (!r->btf || !load(r->btf, r->btf_size, 4, &header_size) || !load(r->btf, r->btf_size, 16, &strings) ||
 	    !load(r->btf, r->btf_size, 20, &strings_size))
 		return NULL;
 	uint64_t start = (uint64_t)header_size + strings;
