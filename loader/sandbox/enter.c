@@ -5,13 +5,7 @@
 #include <sys/resource.h>
 
 #include "bundles/limits.h"
-
-/* Sanitizers reserve terabytes of address space. */
-#ifdef __SANITIZE_ADDRESS__
-enum { LIMIT_SPACE = 0 };
-#else
-enum { LIMIT_SPACE = 1 };
-#endif
+#include "loader/sandbox/instrumented.h"
 
 enum {
 	/* The file, the copy that the archive reader makes, one sealed memfd mapping, and the libraries. */
@@ -41,17 +35,19 @@ static int limits(enum sandbox_role role, struct err *e)
 	/* No process, no file: what seccomp refuses, refused once more. */
 	if (limit(RLIMIT_NPROC, 0, "nproc", e))
 		return -1;
+	if (role == SANDBOX_UNPACKER && limit(RLIMIT_NOFILE, UNPACKER_FILES, "nofile", e))
+		return -1;
+	if (SANDBOX_INSTRUMENTED)
+		return 0;
 	if (role == SANDBOX_WORKER)
 		return limit(RLIMIT_FSIZE, 0, "fsize", e);
-	if (LIMIT_SPACE && limit(RLIMIT_AS, UNPACKER_SPACE_BYTES, "as", e))
-		return -1;
-	if (limit(RLIMIT_FSIZE, BUNDLE_OBJECT_MAX_BYTES, "fsize", e) ||
-	    limit(RLIMIT_NOFILE, UNPACKER_FILES, "nofile", e))
+	if (limit(RLIMIT_AS, UNPACKER_SPACE_BYTES, "as", e) ||
+	    limit(RLIMIT_FSIZE, BUNDLE_OBJECT_MAX_BYTES, "fsize", e))
 		return -1;
 	return limit(RLIMIT_CPU, UNPACKER_CPU_S, "cpu", e);
 }
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SANDBOX_ASAN
 /* Leaks are looked for by a thread that opens /proc and traces the others: not in a sandbox. */
 static int no_leak_check;
 
@@ -66,7 +62,7 @@ int sandbox_enter(enum sandbox_role role, struct err *e)
 {
 	bool enforced;
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SANDBOX_ASAN
 	no_leak_check = role == SANDBOX_WORKER || role == SANDBOX_UNPACKER;
 #endif
 

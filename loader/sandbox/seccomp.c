@@ -6,16 +6,14 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "loader/sandbox/instrumented.h"
+
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
 #endif
 
-/* What a sanitizer's runtime calls is nobody's promise: sanitized builds only enforce what is hostile. */
-#ifdef __SANITIZE_ADDRESS__
-enum { STRICT = 0 };
-#else
-enum { STRICT = 1 };
-#endif
+/* What a tool's runtime calls is nobody's promise: only what is hostile is refused then. */
+enum { STRICT = !SANDBOX_INSTRUMENTED };
 
 #define CALL(name) SCMP_SYS(name)
 
@@ -122,7 +120,7 @@ static const int hostile_calls[] = {
     CALL(execveat),
     CALL(fork),
     CALL(vfork),
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SANDBOX_ASAN
     CALL(ptrace), /* the leak sanitizer stops its own process with it */
 #endif
     CALL(process_vm_readv),
