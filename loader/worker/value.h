@@ -84,6 +84,7 @@ MUST_CHECK int enum_names_new(const struct manifest_enum *source, struct enum_na
 void enum_names_free(struct enum_names **names);
 bool enum_names_number(const struct enum_names *names, const char *name, int64_t *out); /* false: no such name */
 const char *enum_names_name(const struct enum_names *names, int64_t number);            /* NULL: none */
+char *enum_names_write(const struct enum_names *names, int64_t number, char *p);        /* as JSON; NULL: no name */
 size_t enum_names_longest(const struct enum_names *names);                              /* bytes with quotes */
 bool enum_names_signed(const struct enum_names *names);                                 /* some number is negative */
 
