@@ -184,7 +184,7 @@ static void connection_ready(void *ctx, uint32_t events)
 	if (result == MSG_OK) {
 		if (serve(conn, &request, fds[0], &json, &e))
 			send_error(conn->source.fd, &e);
-		else
+		else if (json)
 			send_json(conn->source.fd, json);
 		for (int i = 0; i < MSG_MAX_FDS; i++)
 			if (fds[i] >= 0)
