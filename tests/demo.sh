@@ -85,7 +85,7 @@ load trust add "$tmp/key/signer.pem" --names 'obs/*'
 load install "$tmp/network.tar"
 
 say "4. Real traffic: a web server and curl, a resolver and dig, a refused connection"
-load events >"$tmp/events" &
+obsload events --run-dir "$tmp/run" >"$tmp/events" &
 events=$!
 sleep 0.3
 mkdir "$tmp/www"

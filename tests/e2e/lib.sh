@@ -149,7 +149,7 @@ make_signer() {
 events_start() {
 	local file=$1
 	shift
-	load events --json "$@" >"$file" 2>"$file.err" &
+	"$OBSLOAD" events --run-dir "$E2E_TMP/run" --json "$@" >"$file" 2>"$file.err" &
 	E2E_EVENTS=$!
 	sleep 0.3
 }

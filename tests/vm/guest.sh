@@ -81,52 +81,64 @@ head -c 4096 /tmp/network.tar >/tmp/short.tar
 refused "truncated bundle is refused" archive.truncated obsload install /tmp/short.tar
 if [ "$(programs)" = "$before" ]; then ok "refusals load nothing"; else fail "refusals load nothing" "$(bpftool prog list)"; fi
 
-# The network bundle on real traffic.
-check "verify" obsload verify /tmp/network.tar
-if obsload install /tmp/network.tar >/tmp/install.log 2>&1; then
-	ok "install obs/network"
-else
-	fail "install obs/network" "$(tail -c 3000 /tmp/install.log)"
-fi
-obsload status obs/network
-obsload events --json >/tmp/events 2>/tmp/events.err &
-httpd -f -p 127.0.0.1:8080 -h /tmp/www &
-dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --listen-address=127.0.0.1 --bind-interfaces \
-	--port=53 --user=root --pid-file= --address=/vm.example/192.0.2.7 >/dev/null 2>&1 &
-wait_for 5 wget -q -O /dev/null http://127.0.0.1:8080/
-wget -q -O /dev/null http://127.0.0.1:8080/index.html
-nslookup www.vm.example 127.0.0.1 >/dev/null 2>&1
-wget -q -O /dev/null http://127.0.0.1:9/ 2>/dev/null
-seen "tcp.connect is seen" tcp.connect '.network.peer.port == 8080 and .process.executable.name == "wget"'
-seen "tcp.accept is seen" tcp.accept '.network.local.port == 8080'
-seen "tcp.close is seen with bytes" tcp.close '.network.peer.port == 8080 and .tcp.received_bytes > 0'
-seen "refused connection is seen" tcp.connect_failed '.network.peer.port == 9'
-seen "dns.lookup is seen" dns.lookup '.dns.question.name == "www.vm.example"'
+# The network bundle on real traffic, then over a restart of the daemon.
+network() {
+	check "verify" obsload verify /tmp/network.tar
+	if obsload install /tmp/network.tar >/tmp/install.log 2>&1; then
+		ok "install obs/network"
+	else
+		fail "install obs/network" "$(tail -c 3000 /tmp/install.log)"
+	fi
+	obsload status obs/network
+	obsload events --json >/tmp/events 2>/tmp/events.err &
+	httpd -f -p 127.0.0.1:8080 -h /tmp/www &
+	dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --listen-address=127.0.0.1 --bind-interfaces \
+		--port=53 --user=root --pid-file= --address=/vm.example/192.0.2.7 >/dev/null 2>&1 &
+	wait_for 5 wget -q -O /dev/null http://127.0.0.1:8080/
+	wget -q -O /dev/null http://127.0.0.1:8080/index.html
+	nslookup www.vm.example 127.0.0.1 >/dev/null 2>&1
+	wget -q -O /dev/null http://127.0.0.1:9/ 2>/dev/null
+	seen "tcp.connect is seen" tcp.connect '.network.peer.port == 8080 and .process.executable.name == "wget"'
+	seen "tcp.accept is seen" tcp.accept '.network.local.port == 8080'
+	seen "tcp.close is seen with bytes" tcp.close '.network.peer.port == 8080 and .tcp.received_bytes > 0'
+	seen "refused connection is seen" tcp.connect_failed '.network.peer.port == 9'
+	seen "dns.lookup is seen" dns.lookup '.dns.question.name == "www.vm.example"'
 
-# Parameters work at once and programs outlive the daemon.
-check "set a parameter" obsload set obs/network port_exclude=8080
-kill "$daemon"
-wait "$daemon"
-if [ "$(programs)" -gt "$before" ]; then
-	ok "programs outlive the daemon"
-elif newer_than 5.15; then
-	fail "programs outlive the daemon" "$(cat /tmp/daemon.log)"
-fi
-start_daemon
-obsload events --json >/tmp/events 2>/tmp/events.err &
-if wait_for 5 sh -c "obsload status --json | jq -e '.bundles[0].parameters.port_exclude == \"8080\"'"; then
-	ok "parameter is kept over a restart"
+	# Parameters work at once and programs outlive the daemon.
+	check "set a parameter" obsload set obs/network port_exclude=8080
+	kill "$daemon"
+	wait "$daemon"
+	if [ "$(programs)" -gt "$before" ]; then
+		ok "programs outlive the daemon"
+	elif newer_than 5.15; then
+		fail "programs outlive the daemon" "$(cat /tmp/daemon.log)"
+	fi
+	start_daemon
+	obsload events --json >/tmp/events 2>/tmp/events.err &
+	if wait_for 5 sh -c "obsload status --json | jq -e '.bundles[0].parameters.port_exclude == \"8080\"'"; then
+		ok "parameter is kept over a restart"
+	else
+		fail "parameter is kept over a restart" "$(obsload status --json)"
+	fi
+	nslookup again.vm.example 127.0.0.1 >/dev/null 2>&1
+	seen "events go on after a restart" dns.lookup '.dns.question.name == "again.vm.example"'
+	check "remove network" obsload remove obs/network
+}
+if newer_than 6.1; then
+	network
 else
-	fail "parameter is kept over a restart" "$(obsload status --json)"
+	refused "network bundle names the kernel that it needs" kernel.requirement obsload install /tmp/network.tar
 fi
-nslookup again.vm.example 127.0.0.1 >/dev/null 2>&1
-seen "events go on after a restart" dns.lookup '.dns.question.name == "again.vm.example"'
 
-# Upgrade, downgrade, remove.
+# An author's bundle, which every kernel carries.
 check "install hello 2" obsload install /tmp/hello-2.tar
+obsload events --json >/tmp/events 2>/tmp/events.err &
+sleep 1
+jq --version >/dev/null
+seen "author's event is seen" hello.exec '.process.executable.name == "jq"'
+# Upgrade, downgrade, remove.
 refused "older serial is refused" serial.downgrade obsload install /tmp/hello-1.tar
 check "remove hello" obsload remove demo/hello
-check "remove network" obsload remove obs/network
 sleep 0.5
 if [ "$(programs)" = "$before" ] && [ -z "$(find /sys/fs/bpf/obsload -type f 2>/dev/null)" ]; then
 	ok "remove leaves nothing"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Gets one of Debian's kernels for a virtual machine, and prints the path of its image.
+# Gets one of Debian's kernels for a virtual machine, and prints the path of its image; beside it stand the modules that
+# tests need (MODULES), uncompressed, named in the order in which to load them.
 #
 #	tests/vm/kernel.sh 5.10|6.1|6.12|7
 #
@@ -21,6 +22,9 @@ case $want in
 	exit 2
 	;;
 esac
+
+# tc programs need a qdisc and a classifier; both are modules in Debian's kernels.
+MODULES=(sch_ingress cls_bpf)
 
 if [ -f "$cache/vmlinuz" ]; then
 	echo "$cache/vmlinuz"
@@ -48,17 +52,31 @@ apt-get "${options[@]}" -qq update >&2
 # Depends of a package, one name a line.
 depends() { apt-cache "${options[@]}" depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces "$1" | awk '$1 == "Depends:" {print $2}'; }
 image=$(depends linux-image-cloud-amd64 | grep '^linux-image-.*-cloud-amd64' | head -n 1)
-# Since 7.x the kernel itself is in a package of its own.
-binary=$(depends "$image" | grep '^linux-binary-.*-cloud-amd64' | head -n 1 || true)
-(cd "$work" && apt-get "${options[@]}" -qq download "${binary:-$image}" >&2)
+# Since 7.x kernel and modules are in packages of their own.
+mapfile -t parts < <(depends "$image" | grep -E '^linux-(binary|modules)-.*-cloud-amd64')
+(cd "$work" && apt-get "${options[@]}" -qq download "$image" "${parts[@]}" >&2)
 mkdir "$work/root"
-dpkg -x "$work"/*.deb "$work/root"
+for deb in "$work"/*.deb; do
+	dpkg -x "$deb" "$work/root"
+done
 vmlinuz=$(find "$work/root" \( -name 'vmlinuz*' -o -name vmlinuz \) -type f | head -n 1)
 if [ -z "$vmlinuz" ]; then
-	echo "$0: ${binary:-$image} holds no vmlinuz" >&2
+	echo "$0: $image ${parts[*]} hold no vmlinuz" >&2
 	exit 1
 fi
 mkdir -p "$cache"
+for i in "${!MODULES[@]}"; do
+	module=$(find "$work/root" -name "${MODULES[$i]}.ko*" | head -n 1)
+	case $module in
+	*.xz) xz -dc "$module" >"$cache/$i-${MODULES[$i]}.ko" ;;
+	*.zst) zstd -qdc "$module" >"$cache/$i-${MODULES[$i]}.ko" ;;
+	*.ko) cp "$module" "$cache/$i-${MODULES[$i]}.ko" ;;
+	*)
+		echo "$0: $image ${parts[*]} hold no module ${MODULES[$i]}" >&2
+		exit 1
+		;;
+	esac
+done
 cp "$vmlinuz" "$cache/vmlinuz.tmp"
 mv "$cache/vmlinuz.tmp" "$cache/vmlinuz"
 echo "$cache/vmlinuz"

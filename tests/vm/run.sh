@@ -68,6 +68,9 @@ mount -t tmpfs run /run
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs trace /sys/kernel/tracing
 mount -t cgroup2 cgroup /sys/fs/cgroup
+for module in /modules/*.ko; do
+	insmod "$module" || echo "FAIL modules: $module"
+done
 ip link set lo up
 echo "kernel $(uname -r)"
 sh /obs/guest.sh
@@ -79,6 +82,14 @@ INIT
 }
 
 passed=0 failed=0 skipped=0
+# The root of one kernel: the common one, and its modules behind it (a kernel takes several archives one after the other).
+with_modules() {
+	local folder=$work/modules-$1
+	mkdir -p "$folder/modules"
+	cp "$(dirname "$2")"/*.ko "$folder/modules/"
+	(cd "$folder" && find . -print0 | cpio --null -o -H newc --quiet | gzip -1 | cat "$work/init.gz" -) >"$work/init-$1.gz"
+}
+
 make_root
 for kernel in "${kernels[@]}"; do
 	start=$SECONDS
@@ -88,9 +99,10 @@ for kernel in "${kernels[@]}"; do
 		failed=$((failed + 1))
 		continue
 	fi
+	with_modules "$kernel" "$vmlinuz"
 	# Without cmpxchg16b: its emulation in QEMU 7.2 now and then corrupts EFLAGS, and kernels since 6.5 use it to allocate.
 	timeout "$timeout" qemu-system-x86_64 -M q35 -cpu qemu64,-cx16 -m 1536 -smp 2 -nographic -no-reboot -kernel "$vmlinuz" \
-		-initrd "$work/init.gz" -append "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,bpf" \
+		-initrd "$work/init-$kernel.gz" -append "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,bpf" \
 		</dev/null 2>&1 | tr -d '\r' >"$log"
 	good=$(grep -c '^ok ' "$log")
 	bad=$(grep -c '^FAIL ' "$log")
