@@ -11,7 +11,7 @@ SERVER=$STARTED
 wait_for 5 grep -q ready "$E2E_TMP/serve-7000"
 
 # ---- a connection from before the attach ----
-"${IN_A[@]}" python3 "$TOOLS/tcp_play.py" play 10.77.0.2 7000 5000 3000 fin 8 >"$E2E_TMP/old" &
+"${IN_A[@]}" python3 "$TOOLS/tcp_play.py" play 10.77.0.2 7000 5000 3000 fin "$E2E_TMP/end" >"$E2E_TMP/old" &
 OLD=$!
 wait_for 5 grep -q moved "$E2E_TMP/old"
 network_install
@@ -108,6 +108,7 @@ if [ "$(events_where ".event == \"tcp.flow\" and $(client)" | wc -l)" -ge 2 ]; t
 else
 	fail flow_repeats "fewer than two tcp.flow events in 3.5 s at an interval of 1 s"
 fi
+touch "$E2E_TMP/end"
 wait "$OLD"
 PLAY_PORT=$(head -n 1 "$E2E_TMP/old")
 check_field old_connection_client "$OLD python3 5000 3000" ".event == \"tcp.close\" and $(client)" \

@@ -5,10 +5,11 @@
       Accepts for ever. A connection starts with two 8-byte numbers: how much it will send, how much it wants back.
   tcp_play.py play ADDRESS PORT SEND WANT [fin|rst|server|crash] [HOLD]
       One connection. Prints its local port when connected and "moved" when all bytes are there both ways, waits HOLD
-      seconds (default 0) and ends it: by FIN, by reset, by letting the server close first, or by its server's reset.
+      seconds (default 0), or until the file HOLD is there, and ends it: by FIN, by reset, by letting the server close first, or by its server's reset.
       SEND counts the 17 bytes of the header too.
 """
 
+import os
 import socket
 import struct
 import sys
@@ -86,7 +87,11 @@ def play(address, port, size, wanted, end, hold):
             sock.recv(1)
         except ConnectionResetError:
             pass
-    time.sleep(hold)
+    if hold.startswith("/"):
+        while not os.path.exists(hold):
+            time.sleep(0.05)
+    else:
+        time.sleep(float(hold))
     if end == "rst":
         reset(sock)
     sock.close()
@@ -98,7 +103,7 @@ def main():
         serve(arg[0], int(arg[1]))
     else:
         play(arg[0], int(arg[1]), int(arg[2]), int(arg[3]), arg[4] if len(arg) > 4 else "fin",
-             float(arg[5]) if len(arg) > 5 else 0)
+             arg[5] if len(arg) > 5 else "0")
 
 
 main()
