@@ -184,9 +184,8 @@ static enum verdict adopt_links(const struct adoption *a, size_t i, uint32_t id)
 			return DIFFERS;
 		if (info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == 0)
 			continue; /* its interface is gone */
-		if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = fd}, NULL))
+		if (attachment_add_fd(p, &fd, NULL))
 			return FAILED;
-		fd = -1;
 	}
 }
 

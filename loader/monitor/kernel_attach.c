@@ -90,6 +90,14 @@ int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err
 	return 0;
 }
 
+int attachment_add_fd(struct kernel_prog *p, int *fd, struct err *e)
+{
+	if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = *fd}, e))
+		return -1;
+	*fd = -1;
+	return 0;
+}
+
 int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err *e)
 {
 	if (!link)

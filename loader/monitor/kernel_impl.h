@@ -163,6 +163,8 @@ bool attach_kind_known(const char *kind);
 /* "name+0x10" into name and offset. */
 MUST_CHECK int attach_split_offset(char *symbol, size_t *offset, struct err *e);
 MUST_CHECK int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err *e);
+/* Takes *fd over on success. */
+MUST_CHECK int attachment_add_fd(struct kernel_prog *p, int *fd, struct err *e);
 /* Takes link over; NULL is errno's failure. */
 MUST_CHECK int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err *e);
 

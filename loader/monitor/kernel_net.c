@@ -95,10 +95,7 @@ int net_attach_socket(struct kernel_bundle *kb, struct kernel_prog *p, struct er
 		return err_errno(e, ERR_KERNEL_ATTACH, "socket filter");
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
 		return err_errno(e, ERR_KERNEL_ATTACH, "bind of a packet socket");
-	if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = fd}, e))
-		return -1;
-	fd = -1;
-	return 0;
+	return attachment_add_fd(p, &fd, e);
 }
 
 /* ---- xdp ---- */
@@ -126,9 +123,8 @@ int net_attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *
 			return err_errno(e, ERR_KERNEL_ATTACH, "xdp on interface %s%s", name,
 					 errnum == EBUSY ? ", which has another XDP program" : "");
 		}
-		if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = fd}, e))
+		if (attachment_add_fd(p, &fd, e))
 			return -1;
-		fd = -1;
 	}
 	return 0;
 }

@@ -152,6 +152,7 @@ bool pin_parse_tc(const char *name, struct tc_filter *out)
 	const char *colon = strchr(name, ':');
 
 	colon = colon ? strchr(colon + 1, ':') : NULL;
+	/* NOLINTNEXTLINE(cert-err34-c): a number out of range names no filter, which is checked against the kernel. */
 	if (!colon || sscanf(colon, ":%d:%c:%u", &out->ifindex, &side, &out->handle) != 3)
 		return false;
 	out->egress = side == 'e';

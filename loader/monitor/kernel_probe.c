@@ -104,6 +104,7 @@ static int require_version(const struct manifest *m, const struct utsname *name,
 
 	if (m->kernel_major == 0 && m->kernel_minor == 0)
 		return 0;
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel's own words. */
 	if (sscanf(name->release, "%u.%u", &major, &minor) != 2)
 		return err_set(e, ERR_KERNEL_REQUIREMENT, "this kernel's release is \"%s\", which is no version",
 			       name->release);

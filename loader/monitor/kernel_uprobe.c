@@ -60,10 +60,7 @@ static int attach_multi(struct kernel_prog *p, const char *path, const char *sym
 	OWN_FD int fd = uprobe_multi_link(p->fd, &at);
 	if (fd < 0)
 		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
-	if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = fd}, e))
-		return -1;
-	fd = -1;
-	return 0;
+	return attachment_add_fd(p, &fd, e);
 }
 
 int uprobe_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)

@@ -37,6 +37,8 @@ static uint64_t load_number(const struct manifest_param *param, const uint8_t *b
 static int64_t load_signed(const struct manifest_param *param, const uint8_t *bytes)
 {
 	uint64_t value = load_number(param, bytes);
+	if (param->size == 0)
+		return 0;
 	unsigned unused = 64 - 8 * (param->size < 8 ? param->size : 8);
 
 	return (int64_t)(value << unused) >> unused;
@@ -126,7 +128,7 @@ static int parse_chars(const struct manifest_param *param, const char *text, uin
 			return bad(e, param, "byte %zu is no printable UTF-8", at);
 	}
 	memset(out, 0, param->size);
-	memcpy(out, text, size);
+	snprintf((char *)out, param->size, "%s", text);
 	return 0;
 }
 
