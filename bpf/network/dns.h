@@ -1,6 +1,7 @@
-/* dns.lookup: a question and its answer, matched by socket, peer and id. The message goes out as it came: it is untrusted
- * bytes from the network, and the unprivileged worker takes it apart. Reported at the side that asks (peer port 53); with
- * dns_servers also at the side that answers. A question that stays without answer is reported by a sweep. */
+/* dns.lookup: a question and its answer, matched by socket, peer and id. The message goes out as it came: it is
+ * untrusted bytes from the network, and the unprivileged worker takes it apart. Reported at the side that asks (peer
+ * port 53); with dns_servers also at the side that answers. A question that stays without answer is reported by a
+ * sweep. */
 #ifndef NETWORK_DNS_H
 #define NETWORK_DNS_H
 
@@ -214,8 +215,7 @@ static long dns_sweep_one(struct bpf_map *map, struct lookup_key *key, struct lo
 
 /* An iterator for the sake of being run on an interval: the first map it is shown is the occasion to walk this one. */
 OBS_OPTIONAL OBS_SINCE("5.13") OBS_ATTACH("interval_ms=500")
-SEC("iter/bpf_map")
-int dns_sweep(struct bpf_iter__bpf_map *ctx)
+    SEC("iter/bpf_map") int dns_sweep(struct bpf_iter__bpf_map *ctx)
 {
 	struct unanswered u = {};
 

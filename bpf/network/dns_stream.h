@@ -1,6 +1,6 @@
-/* DNS over TCP (RFC 1035, 4.2.2; RFC 7766): messages after two bytes of length, several in a segment or one in several.
- * Where the next one begins is known by sequence number, so a segment that comes twice or out of order is seen as that. Of a
- * message that goes over several segments the part in its first one is kept. */
+/* DNS over TCP (RFC 1035, 4.2.2; RFC 7766): messages after two bytes of length, several in a segment or one in
+ * several. Where the next one begins is known by sequence number, so a segment that comes twice or out of order is
+ * seen as that. Of a message that goes over several segments the part in its first one is kept. */
 #ifndef NETWORK_DNS_STREAM_H
 #define NETWORK_DNS_STREAM_H
 

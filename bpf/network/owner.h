@@ -58,23 +58,19 @@ static __always_inline int owner_receiving(struct sock *sk)
 
 /* Sockets that only receive are told by their first recv(). */
 OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 0) OBS_SINCE("6.3")
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(udp_received, struct sock *sk, int ret, int flags)
+    SEC("tp_btf/sock_recv_length") int BPF_PROG(udp_received, struct sock *sk, int ret, int flags)
 {
 	return owner_receiving(sk);
 }
 
 OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 1) OBS_SINCE("5.11")
-SEC("fentry/__skb_recv_udp")
-int BPF_PROG(udp_receiving, struct sock *sk)
+    SEC("fentry/__skb_recv_udp") int BPF_PROG(udp_receiving, struct sock *sk)
 {
 	return owner_receiving(sk);
 }
 
 /* Once, after the attach: sockets that were there before. */
-OBS_OPTIONAL OBS_SINCE("5.11")
-SEC("iter/task_file")
-int udp_seed(struct bpf_iter__task_file *ctx)
+OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int udp_seed(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;

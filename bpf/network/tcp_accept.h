@@ -1,5 +1,5 @@
-/* Who serves a connection: accept() tells, in the kernel where that can be hooked, else by its syscalls; where neither comes
- * by (io_uring on a kernel without fexit), the first transfer does. */
+/* Who serves a connection: accept() tells, in the kernel where that can be hooked, else by its syscalls; where
+ * neither comes by (io_uring on a kernel without fexit), the first transfer does. */
 #ifndef NETWORK_TCP_ACCEPT_H
 #define NETWORK_TCP_ACCEPT_H
 
@@ -8,9 +8,7 @@
 /* Set by the kernel's accept: what it has told, the syscall need not. */
 static bool accept_told;
 
-OBS_OPTIONAL OBS_SINCE("5.5")
-SEC("fexit/inet_csk_accept")
-int BPF_PROG(tcp_accepted, struct sock *listener)
+OBS_OPTIONAL OBS_SINCE("5.5") SEC("fexit/inet_csk_accept") int BPF_PROG(tcp_accepted, struct sock *listener)
 {
 	struct obs_endpoint endpoint;
 	struct tcp_accept *e;
@@ -119,29 +117,25 @@ static __always_inline int on_transfer(struct sock *sk)
 }
 
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_receive", 0) OBS_SINCE("6.3")
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(tcp_received, struct sock *sk, int ret, int flags)
+    SEC("tp_btf/sock_recv_length") int BPF_PROG(tcp_received, struct sock *sk, int ret, int flags)
 {
 	return ret > 0 ? on_transfer(sk) : 0;
 }
 
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_receive", 1) OBS_SINCE("5.5")
-SEC("fentry/tcp_recvmsg")
-int BPF_PROG(tcp_receiving, struct sock *sk)
+    SEC("fentry/tcp_recvmsg") int BPF_PROG(tcp_receiving, struct sock *sk)
 {
 	return on_transfer(sk);
 }
 
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_transmit", 0) OBS_SINCE("6.3")
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(tcp_sent, struct sock *sk, int ret, int flags)
+    SEC("tp_btf/sock_send_length") int BPF_PROG(tcp_sent, struct sock *sk, int ret, int flags)
 {
 	return ret > 0 ? on_transfer(sk) : 0;
 }
 
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_transmit", 1) OBS_SINCE("5.5")
-SEC("fentry/tcp_sendmsg")
-int BPF_PROG(tcp_sending, struct sock *sk)
+    SEC("fentry/tcp_sendmsg") int BPF_PROG(tcp_sending, struct sock *sk)
 {
 	return on_transfer(sk);
 }

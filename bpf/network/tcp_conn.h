@@ -1,5 +1,6 @@
-/* State of a connection. It lives in the socket's own storage, so it goes when the socket goes, whatever is lost or missed.
- * What is beside it is keyed by the socket's address and emptied by tcp_destroy_sock, which every TCP socket passes. */
+/* State of a connection. It lives in the socket's own storage, so it goes when the socket goes, whatever is lost or
+ * missed. What is beside it is keyed by the socket's address and emptied by tcp_destroy_sock, which every TCP socket
+ * passes. */
 #ifndef NETWORK_TCP_CONN_H
 #define NETWORK_TCP_CONN_H
 
@@ -10,9 +11,9 @@ enum owner { OWNER_NONE, OWNER_LISTENER, OWNER_USER, OWNER_SURE };
 
 struct conn {
 	struct obs_process process;
-	__u64 start_ns;	      /* connect() */
+	__u64 start_ns;       /* connect() */
 	__u64 established_ns; /* 0: opened before the attach */
-	__u64 flow_ns;	      /* last tcp.flow */
+	__u64 flow_ns;        /* last tcp.flow */
 	__u8 owner, role, closed_by, reset;
 	__u8 accept_sent;
 	__u8 reserved[3];

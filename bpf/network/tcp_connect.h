@@ -4,8 +4,8 @@
 
 #include "tcp_conn.h"
 
-/* What a thread's connect() has come to. A failure before the first SYN (no route) changes no state, and one for want of a
- * local port leaves no error on the socket; both are told by the syscall's result alone. */
+/* What a thread's connect() has come to. A failure before the first SYN (no route) changes no state, and one for
+ * want of a local port leaves no error on the socket; both are told by the syscall's result alone. */
 enum attempt { ATTEMPT_NONE, ATTEMPT_SENT, ATTEMPT_UNTOLD };
 
 /* By thread. Each end of a connect() removes its own; what io_uring leaves, the least recently used makes room. */
@@ -36,8 +36,8 @@ static __always_inline void on_connecting(struct sock *sk, __u64 now)
 	c->reset = reset__none;
 }
 
-static __always_inline void failed_send(const struct obs_process *process, const struct obs_endpoint *endpoint, int error,
-					__u64 duration_ns, __u32 retransmits)
+static __always_inline void failed_send(const struct obs_process *process, const struct obs_endpoint *endpoint,
+					int error, __u64 duration_ns, __u32 retransmits)
 {
 	struct tcp_connect_failed *e = tcp_send(tcp_connect_failed, EVENT_FAILED, process, endpoint);
 
@@ -163,8 +163,8 @@ static __always_inline void failed_at_once(struct sock *sk, struct obs_endpoint 
 }
 
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 0) OBS_SINCE("5.5")
-SEC("fexit/inet_stream_connect")
-int BPF_PROG(tcp_connect_end, struct socket *socket, void *to, int size, int flags, int result)
+    SEC("fexit/inet_stream_connect") int BPF_PROG(tcp_connect_end, struct socket *socket, void *to, int size, int flags,
+						  int result)
 {
 	__u32 was = attempt_end();
 	struct obs_endpoint endpoint = {};
@@ -180,8 +180,7 @@ int BPF_PROG(tcp_connect_end, struct socket *socket, void *to, int size, int fla
 }
 
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 1) OBS_SINCE("5.15")
-SEC("tracepoint/syscalls/sys_exit_connect")
-int tcp_connect_exit(struct trace_event_raw_sys_exit *ctx)
+    SEC("tracepoint/syscalls/sys_exit_connect") int tcp_connect_exit(struct trace_event_raw_sys_exit *ctx)
 {
 	__u32 was = attempt_end();
 	struct obs_endpoint endpoint = {};

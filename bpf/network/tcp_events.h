@@ -4,7 +4,16 @@
 
 #include <obs/filter.h>
 
-enum tcp_event { EVENT_CONNECT = 1, EVENT_ACCEPT, EVENT_FAILED, EVENT_CLOSE, EVENT_FLOW, EVENT_RETRANSMIT, EVENT_RESET, EVENT_DROP };
+enum tcp_event {
+	EVENT_CONNECT = 1,
+	EVENT_ACCEPT,
+	EVENT_FAILED,
+	EVENT_CLOSE,
+	EVENT_FLOW,
+	EVENT_RETRANSMIT,
+	EVENT_RESET,
+	EVENT_DROP
+};
 
 enum role { role__unknown, role__client, role__server, role__listener };
 
@@ -58,7 +67,8 @@ enum error {
 struct tcp_counters {
 	__u64 sent OBS_AS("tcp.sent_bytes") OBS_FORMAT("bytes");
 	__u64 received OBS_AS("tcp.received_bytes") OBS_FORMAT("bytes");
-	__u64 duration_ns OBS_AS("tcp.duration_ns") OBS_FORMAT("ns") OBS_OMIT_ZERO; /* since established, if that was seen */
+	__u64 duration_ns OBS_AS("tcp.duration_ns")
+	    OBS_FORMAT("ns") OBS_OMIT_ZERO; /* since established, if that was seen */
 	__u32 retransmits OBS_AS("tcp.retransmits");
 	__u32 srtt_us OBS_AS("tcp.srtt_us") OBS_FORMAT("us") OBS_OMIT_ZERO;
 };
@@ -68,7 +78,7 @@ struct tcp_connect {
 	struct obs_process process;
 	struct obs_endpoint endpoint;
 	__u64 handshake_ns OBS_AS("tcp.handshake_ns") OBS_FORMAT("ns"); /* first SYN to SYN-ACK, retries included */
-	__u32 retransmits OBS_AS("tcp.retransmits");			/* of the SYN */
+	__u32 retransmits OBS_AS("tcp.retransmits");                    /* of the SYN */
 	__u32 _reserved;
 } OBS_EVENT(tcp_connect, 1, "tcp.connect");
 

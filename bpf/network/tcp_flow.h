@@ -6,11 +6,9 @@
 #include "tcp_conn.h"
 #include "tcp_histogram.h"
 
-/* Once, after the attach. By open files rather than by TCP sockets: those are listed for one network namespace only, and
- * without their processes. */
-OBS_OPTIONAL OBS_SINCE("5.11")
-SEC("iter/task_file")
-int tcp_seed(struct bpf_iter__task_file *ctx)
+/* Once, after the attach. By open files rather than by TCP sockets: those are listed for one network namespace only,
+ * and without their processes. */
+OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
@@ -71,8 +69,7 @@ static __always_inline void on_flow(struct sock *sk, struct conn *c)
 
 /* Walks the sockets that have a state here, in whatever network namespace they are. */
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_flow", 0) OBS_SINCE("5.9") OBS_ATTACH("map=conns interval_ms=1000")
-SEC("iter/bpf_sk_storage_map")
-int tcp_flows(struct bpf_iter__bpf_sk_storage_map *ctx)
+    SEC("iter/bpf_sk_storage_map") int tcp_flows(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct conn *c = ctx->value;
 	struct sock *sk = ctx->sk;

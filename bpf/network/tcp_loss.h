@@ -215,16 +215,15 @@ static __always_inline int on_drop(struct sk_buff *skb, struct sock *receiver, _
 
 OBS_PARAM_BOOL(tcp_drops, true, "follow TCP packets that the kernel drops");
 
-/* The value is looked up only where the kernel has the name: elsewhere that instruction is invalid, and must be dead. */
+/* The value is looked up only where the kernel has the name: elsewhere that instruction is invalid, and must be
+ * dead. */
 #define DROP_IS(number, reason)                                                                                        \
 	(bpf_core_enum_value_exists(enum skb_drop_reason, reason) &&                                                   \
 	 (number) == bpf_core_enum_value(enum skb_drop_reason, reason))
 
 /* (skb, location, reason), and the receiving socket since 6.11. What comes without a reason, was consumed, or lay in a
  * queue when its socket was closed, is no loss on the way. */
-OBS_OPTIONAL OBS_SINCE("5.17")
-SEC("tp_btf/kfree_skb")
-int BPF_PROG(tcp_dropped, struct sk_buff *skb, void *location)
+OBS_OPTIONAL OBS_SINCE("5.17") SEC("tp_btf/kfree_skb") int BPF_PROG(tcp_dropped, struct sk_buff *skb, void *location)
 {
 	struct sock *receiver = NULL;
 	__u32 number;

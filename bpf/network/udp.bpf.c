@@ -1,5 +1,5 @@
-/* UDP flows and DNS lookups, by packet: with cgroup_skb at the root of the cgroups, every socket of the host passes here
- * in both directions on every kernel since 4.10, and what is seen is what was on the wire. */
+/* UDP flows and DNS lookups, by packet: with cgroup_skb at the root of the cgroups, every socket of the host passes
+ * here in both directions on every kernel since 4.10, and what is seen is what was on the wire. */
 #include <obs/obs.h>
 
 #include <bpf/bpf_tracing.h>

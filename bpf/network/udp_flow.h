@@ -1,5 +1,5 @@
-/* udp.flow: what each socket exchanged with each peer since the last sample. The loader reads the map on the interval and
- * empties it, so a flow that ends leaves nothing. */
+/* udp.flow: what each socket exchanged with each peer since the last sample. The loader reads the map on the
+ * interval and empties it, so a flow that ends leaves nothing. */
 #ifndef NETWORK_UDP_FLOW_H
 #define NETWORK_UDP_FLOW_H
 

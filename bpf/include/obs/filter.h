@@ -1,5 +1,6 @@
-/* What every stock bundle can be limited by. The parameters are variables of each object that includes this; those of the
- * same name are one parameter of the bundle. Every check is a few loads when nothing is set; ask before doing work. */
+/* What every stock bundle can be limited by. The parameters are variables of each object that includes this; those
+ * of the same name are one parameter of the bundle. Every check is a few loads when nothing is set; ask before doing
+ * work. */
 #ifndef OBS_FILTER_H
 #define OBS_FILTER_H
 
@@ -111,8 +112,8 @@ static __always_inline bool obs_endpoint_wanted(const struct obs_endpoint *e)
 	return obs_endpoint_listed_(e);
 }
 
-/* By socket, so that all events of one are there or none; what is left out is counted. Cookies are given in order, so two
- * ends on one host would take turns: their hash does not (Knuth's multiplicative method). */
+/* By socket, so that all events of one are there or none; what is left out is counted. Cookies are given in order,
+ * so two ends on one host would take turns: their hash does not (Knuth's multiplicative method). */
 static __always_inline bool obs_sampled(__u64 cookie)
 {
 	__u32 every = sample_every;

@@ -42,8 +42,8 @@
 #define OBS_LINEAR(base, step) OBS_TAG("format=linear") OBS_TAG("base=" OBS_STR(base)) OBS_TAG("step=" OBS_STR(step))
 #define OBS_HIDE OBS_TAG("hide=1")
 
-/* An enum's names in events are what stands after the last "__" of each enumerator (obs_role__client: "client"), or all of
- * it where it has none. */
+/* An enum's names in events are what stands after the last "__" of each enumerator (obs_role__client: "client"), or
+ * all of it where it has none. */
 
 /* ---- events: OBS_EVENT(struct tag, id, "family.name") after the struct's definition keeps it in BTF, by a pointer in a
  * section that libbpf leaves alone (in .bss it would cost a map) ---- */
@@ -57,8 +57,8 @@
 #define OBS_ALTERNATIVE(group, order) OBS_TAG("group=" group) OBS_TAG("order=" OBS_STR(order))
 #define OBS_SINCE(kernel) OBS_TAG("since=" kernel)
 /* Attach options, "key=value ...": interface=all|NAME, direction=ingress|egress (tc), frequency=19 (perf_event),
- * interval_ms=1000 (iter; without it once, at start), map=NAME (iter/bpf_map_elem and iter/bpf_sk_storage_map: the map of
- * the same object that is walked), cgroup=PATH below the cgroup2 root. */
+ * interval_ms=1000 (iter; without it once, at start), map=NAME (iter/bpf_map_elem and iter/bpf_sk_storage_map: the
+ * map of the same object that is walked), cgroup=PATH below the cgroup2 root. */
 #define OBS_ATTACH(options) OBS_TAG("attach=" options)
 
 /* ---- outputs ---- */

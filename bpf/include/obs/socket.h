@@ -1,5 +1,5 @@
-/* The two ends of a connection or datagram as events show them. Addresses are always 16 bytes, IPv4 as ::ffff:a.b.c.d, so
- * that an IPv4 peer looks the same on an AF_INET and on an AF_INET6 socket. */
+/* The two ends of a connection or datagram as events show them. Addresses are always 16 bytes, IPv4 as
+ * ::ffff:a.b.c.d, so that an IPv4 peer looks the same on an AF_INET and on an AF_INET6 socket. */
 #ifndef OBS_SOCKET_H
 #define OBS_SOCKET_H
 
@@ -46,8 +46,8 @@ static __always_inline void obs_address_v4(__u8 *address, __be32 v4)
 	word[3] = v4;
 }
 
-/* Any kind of IPv4 or IPv6 socket, also time-wait and request sockets; sk may be a pointer that was only read. False for
- * other families. */
+/* Any kind of IPv4 or IPv6 socket, also time-wait and request sockets; sk may be a pointer that was only read. False
+ * for other families. */
 static __always_inline bool obs_endpoint_fill(struct obs_endpoint *e, const struct sock *sk, enum obs_transport transport)
 {
 	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);

@@ -1,6 +1,7 @@
-/* The part of the BPF user API that programs need, declared here rather than taken from <linux/bpf.h>: that header needs
- * the architecture's <asm/types.h>, which clang does not find for -target bpf on Debian, and it differs between build
- * machines. Values and layouts are the kernel's stable ABI (include/uapi/linux/bpf.h). Add what a program needs. */
+/* The part of the BPF user API that programs need, declared here rather than taken from <linux/bpf.h>: that header
+ * needs the architecture's <asm/types.h>, which clang does not find for -target bpf on Debian, and it differs
+ * between build machines. Values and layouts are the kernel's stable ABI (include/uapi/linux/bpf.h). Add what a
+ * program needs. */
 #ifndef OBS_UAPI_H
 #define OBS_UAPI_H
 
