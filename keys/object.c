@@ -106,7 +106,7 @@ static int apply_tag(const struct btf *btf, const struct btf_type *tag, struct m
 {
 	const char *value;
 
-	if ((value = tag_value(btf, tag, "optional")))
+	if (tag_value(btf, tag, "optional"))
 		p->required = false;
 	else if ((value = tag_value(btf, tag, "group")))
 		return copy_text(&p->group, value, e);

@@ -265,6 +265,7 @@ static int read_kernel(struct reading *r, json_t *value)
 	unsigned major, minor;
 	int used = 0;
 
+	/* NOLINTNEXTLINE(cert-err34-c): three digits cannot overflow */
 	if (!text || sscanf(text, "%3u.%3u%n", &major, &minor, &used) != 2 || text[used] || text[0] < '1' ||
 	    text[0] > '9')
 		return refuse(r, ERR_DEFINITION_VALUE, "kernel", "not of the form \"6.1\"");

@@ -49,7 +49,7 @@ static void PRINTF_LIKE(4, 0) origin(struct err *e, enum err_code code, int errn
 		snprintf(e->frame[0] + n, (size_t)(ERR_FRAME_BYTES - n), ": %s", strerror(errnum));
 }
 
-int err_set(struct err *e, enum err_code code, const char *fmt, ...)
+int(err_set)(struct err *e, enum err_code code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -61,7 +61,7 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
 	return -1;
 }
 
-int err_errno(struct err *e, enum err_code code, const char *fmt, ...)
+int(err_errno)(struct err *e, enum err_code code, const char *fmt, ...)
 {
 	int errnum = errno;
 	va_list ap;
@@ -74,7 +74,7 @@ int err_errno(struct err *e, enum err_code code, const char *fmt, ...)
 	return -1;
 }
 
-int err_wrap(struct err *e, const char *fmt, ...)
+int(err_wrap)(struct err *e, const char *fmt, ...)
 {
 	va_list ap;
 

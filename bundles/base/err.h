@@ -46,6 +46,13 @@ int err_errno(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LI
 /* Adds a frame of context in front of what is there. Returns -1. Past ERR_FRAMES the newest frame is dropped. */
 int err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* The analyzer does not look into other files: without this it follows paths on which an error was no error. */
+#ifdef __clang_analyzer__
+#define err_set(...)   (err_set(__VA_ARGS__), -1)
+#define err_errno(...) (err_errno(__VA_ARGS__), -1)
+#define err_wrap(...)  (err_wrap(__VA_ARGS__), -1)
+#endif
+
 /* Keeps the last ERR_LOG_BYTES - 1 bytes of text as the error's log. text may be NULL. */
 void err_log(struct err *e, const char *text);
 

@@ -35,7 +35,7 @@ forbid "of bpf/ only the event ABI is shared" '[#]include [<"](obs|bpf/include/o
 only "only one file includes OpenSSL's CMS" '#include <openssl/cms.h>' 'keys/cms.c'
 only "only one file includes libarchive" '#include <archive' 'bundles/archive.c'
 only "libbpf stays in keys/ (reading objects), loader/monitor/ and the packager's description" '#include <bpf/' \
-	'keys/[a-z_]+\.[ch]|loader/monitor/kernel[a-z_]*\.[ch]|loader/monitor/(params|sample)\.c|packager/describe[a-z_]*\.[ch]'
+	'keys/[a-z_]+\.[ch]|loader/monitor/kernel[a-z_]*\.[ch]|loader/monitor/(params|sample[a-z_]*)\.c|packager/describe[a-z_]*\.[ch]'
 only "no library's types in other modules' headers" '#include <(openssl/|jansson|archive|bpf/|seccomp|sys/capability)' \
 	'.*\.c|keys/[a-z_]*_impl\.h|packager/[a-z_]*_impl\.h|loader/[a-z]*/[a-z_]*_impl\.h'
 exit "$bad"

@@ -19,18 +19,19 @@ run() {
 list() { git ls-files -co --exclude-standard "$@"; }
 
 mapfile -t c_files < <(list '*.c' | grep -v '\.bpf\.c$')
-mapfile -t formatted < <(list '*.c' '*.h' | grep -v '^bpf/include/')
+# Declaration tags and sections before a function are more than clang-format 14 understands: BPF sources are left out.
+mapfile -t formatted < <(list '*.c' '*.h' | grep -vE '^(tests/)?bpf/')
 mapfile -t own_c < <(printf '%s\n' "${c_files[@]}" | grep -E '^(bundles|keys|packager|loader)/')
 mapfile -t shell < <(
 	list '*.sh' .ci/run
 	list | while read -r f; do [ "${f##*.}" != sh ] && [ -f "$f" ] && head -c 20 "$f" | grep -qa '^#!.*\(ba\)\?sh' && echo "$f"; done
 )
 mapfile -t man < <(list 'docs/man/*.[1-8]')
-flags="$(make -s print-cppflags)"
+flags=()
+eval "flags=($(make -s print-cppflags))"
 
 tidy() {
-	# shellcheck disable=SC2086
-	printf '%s\n' "${own_c[@]}" | xargs -P "$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$@" -- '"-std=gnu11 $flags"' 2>/dev/null' tidy
+	printf '%s\0' "${own_c[@]}" | xargs -0 -P "$(nproc)" -n 8 tests/lint/tidy.sh "${#flags[@]}" "${flags[@]}"
 }
 
 private_keys() { ! git grep -lE 'BEGIN ([A-Z]+ )?PRIVATE KEY-----$' -- ':!*.md'; }
@@ -41,8 +42,10 @@ run "clang-format" clang-format --dry-run -Werror "${formatted[@]}"
 run "shellcheck" shellcheck -S style -x -P SCRIPTDIR "${shell[@]}"
 run "codespell" codespell --quiet-level=2 --ignore-words=tests/lint/words "${c_files[@]}" "${shell[@]}" "${man[@]}" README.md docs/design
 [ "${#man[@]}" -gt 0 ] && run "mandoc" mandoc -Tlint -W warning "${man[@]}"
+# memleak: cppcheck does not know cleanup attributes, so that every owner looks leaked; LeakSanitizer and valgrind do.
 run "cppcheck" cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
-	--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -j "$(nproc)" -I. "${own_c[@]}"
+	--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck \
+	--suppress=memleak '-DLIBBPF_OPTS(t,n,...)=struct t n' -j "$(nproc)" -I. "${own_c[@]}"
 run "clang-tidy" tidy
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
