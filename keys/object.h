@@ -24,21 +24,21 @@ struct btf; /* libbpf's */
 
 struct object_map {
 	struct manifest_map map;
-	bool data;	      /* .data/.rodata/.bss section map */
-	const uint8_t *bytes; /* its initial bytes (value_size), borrowed from the object, or NULL */
+	bool data;                     /* .data/.rodata/.bss section map */
+	const uint8_t *bytes;          /* its initial bytes (value_size), borrowed from the object, or NULL */
 	uint32_t key_type, value_type; /* BTF type ids, 0: none */
-	uint32_t def_type;    /* BTF id of the map's variable's DATASEC VAR, 0: none */
+	uint32_t def_type;             /* BTF id of the map's variable's DATASEC VAR, 0: none */
 };
 
 struct object {
-	char *licence;	      /* of its license section; "" if none */
-	bool kconfig;	      /* has .kconfig externs */
+	char *licence; /* of its license section; "" if none */
+	bool kconfig;  /* has .kconfig externs */
 	struct manifest_program *programs;
 	size_t program_count;
 	struct object_map *maps;
 	size_t map_count;
 	struct capabilities capabilities;
-	struct btf *btf;      /* NULL if it has none */
+	struct btf *btf; /* NULL if it has none */
 	void *impl;
 };
 

@@ -34,8 +34,8 @@ static int add_object(struct kernel_bundle *kb, const struct manifest_object *st
 	for (size_t i = 0; i < stated->program_count; i++) {
 		struct kernel_prog *p = &kb->progs[kb->prog_count];
 		*p = (struct kernel_prog){.program = &stated->programs[i], .object = kb->object_count - 1, .fd = -1};
-		kb->views[kb->prog_count++] = (struct kernel_program){
-			.program = p->program, .object = stated, .state = KERNEL_UNAVAILABLE};
+		kb->views[kb->prog_count++] =
+		    (struct kernel_program){.program = p->program, .object = stated, .state = KERNEL_UNAVAILABLE};
 		if (attach_options_parse(p->program, &p->options, e))
 			return err_wrap(e, "object %s, program %s", stated->name, p->program->name);
 	}
@@ -247,8 +247,7 @@ static int attach_all(struct kernel_bundle *kb, struct err *e)
 			return -1;
 	}
 	for (size_t i = 0; i < kb->prog_count; i++)
-		if (kb->progs[i].attached && strcmp(kb->progs[i].program->attach, "iter") == 0 &&
-		    iter_run(kb, i, e))
+		if (kb->progs[i].attached && strcmp(kb->progs[i].program->attach, "iter") == 0 && iter_run(kb, i, e))
 			return -1;
 	return 0;
 }

@@ -11,7 +11,7 @@
 struct kernel_bundle;
 
 struct kernel_host {
-	const char *pin_root; /* "/sys/fs/bpf/obsload", on a bpffs */
+	const char *pin_root;    /* "/sys/fs/bpf/obsload", on a bpffs */
 	const char *cgroup_root; /* cgroup2 mount */
 	/* A fresh unbound AF_PACKET socket for socket filter programs (needs CAP_NET_RAW, which the supervisor has). */
 	int (*packet_socket)(void *ctx, int *out_fd, struct err *e);
@@ -22,10 +22,10 @@ struct kernel_host {
 };
 
 enum kernel_program_state {
-	KERNEL_ATTACHED,    /* runs, and outlives this process by its pin (or by netlink: tc) */
+	KERNEL_ATTACHED,      /* runs, and outlives this process by its pin (or by netlink: tc) */
 	KERNEL_ATTACHED_HERE, /* runs as long as this process does: link cannot be pinned on this kernel or for its kind */
-	KERNEL_LOADED,	    /* verified by the kernel, not attached (dry run) */
-	KERNEL_UNUSED,	    /* a better alternative of its group is in use */
+	KERNEL_LOADED,        /* verified by the kernel, not attached (dry run) */
+	KERNEL_UNUSED,        /* a better alternative of its group is in use */
 	KERNEL_UNAVAILABLE, /* this kernel cannot: reason says what it needs */
 };
 
@@ -34,7 +34,7 @@ struct kernel_program {
 	const struct manifest_object *object;
 	enum kernel_program_state state;
 	char reason[256]; /* "needs tp_btf/sock_send_length, Linux 6.3"; "" when attached as the best of its group */
-	uint32_t id;	  /* kernel's program id, 0: not loaded */
+	uint32_t id;      /* kernel's program id, 0: not loaded */
 	uint64_t run_count, run_time_ns; /* where kernel.bpf_stats_enabled */
 };
 

@@ -200,11 +200,11 @@ static int attach_kprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct
 static int attach_perf_event(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
 {
 	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_CPU_CLOCK,
-		.freq = 1,
-		.sample_freq = p->options.frequency,
+	    .type = PERF_TYPE_SOFTWARE,
+	    .size = sizeof(attr),
+	    .config = PERF_COUNT_SW_CPU_CLOCK,
+	    .freq = 1,
+	    .sample_freq = p->options.frequency,
 	};
 	int cpus = libbpf_num_possible_cpus();
 
@@ -234,23 +234,23 @@ static const struct {
 	const char *kind;
 	int (*attach)(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 } kinds[] = {
-	{"tp", attach_tp},
-	{"raw_tp", attach_raw_tp},
-	{"tp_btf", attach_trace},
-	{"fentry", attach_trace},
-	{"fexit", attach_trace},
-	{"kprobe", attach_kprobe},
-	{"kretprobe", attach_kprobe},
-	{"uprobe", uprobe_attach},
-	{"uretprobe", uprobe_attach},
-	{"usdt", usdt_attach},
-	{"perf_event", attach_perf_event},
-	{"cgroup_skb", net_attach_cgroup},
-	{"sockops", net_attach_cgroup},
-	{"socket", net_attach_socket},
-	{"xdp", net_attach_xdp},
-	{"tc", net_attach_tc},
-	{"iter", iter_attach},
+    {"tp", attach_tp},
+    {"raw_tp", attach_raw_tp},
+    {"tp_btf", attach_trace},
+    {"fentry", attach_trace},
+    {"fexit", attach_trace},
+    {"kprobe", attach_kprobe},
+    {"kretprobe", attach_kprobe},
+    {"uprobe", uprobe_attach},
+    {"uretprobe", uprobe_attach},
+    {"usdt", usdt_attach},
+    {"perf_event", attach_perf_event},
+    {"cgroup_skb", net_attach_cgroup},
+    {"sockops", net_attach_cgroup},
+    {"socket", net_attach_socket},
+    {"xdp", net_attach_xdp},
+    {"tc", net_attach_tc},
+    {"iter", iter_attach},
 };
 
 bool attach_kind_known(const char *kind)

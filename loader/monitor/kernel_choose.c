@@ -109,8 +109,8 @@ static void explain_fallback(struct kernel_bundle *kb, size_t i)
 
 	for (size_t j = 0; j < kb->prog_count; j++) {
 		const struct kernel_prog *q = &kb->progs[j];
-		if (p->program->group[0] && same_group(p, q) && q->program->order < p->program->order && !q->available &&
-		    (better == kb->prog_count || q->program->order < kb->progs[better].program->order))
+		if (p->program->group[0] && same_group(p, q) && q->program->order < p->program->order &&
+		    !q->available && (better == kb->prog_count || q->program->order < kb->progs[better].program->order))
 			better = j;
 	}
 	if (better == kb->prog_count)

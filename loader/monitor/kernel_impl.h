@@ -22,10 +22,10 @@
 struct attach_options {
 	char interface[IF_NAMESIZE]; /* "": all that are up */
 	bool egress;
-	uint32_t frequency; /* hertz */
+	uint32_t frequency;   /* hertz */
 	uint32_t interval_ms; /* 0: once, at start */
-	char map[64];	      /* iterators over a map: that of the program's object; "" */
-	char cgroup[256]; /* below the cgroup2 root; "": the root */
+	char map[64];         /* iterators over a map: that of the program's object; "" */
+	char cgroup[256];     /* below the cgroup2 root; "": the root */
 };
 
 MUST_CHECK int attach_options_parse(const struct manifest_program *program, struct attach_options *out, struct err *e);
@@ -41,8 +41,8 @@ struct tc_filter {
 
 enum attachment_kind {
 	ATTACHMENT_LIBBPF, /* link: libbpf knows how to undo it */
-	ATTACHMENT_FD,	   /* fd: closing it detaches (adopted link, socket, link made without libbpf) */
-	ATTACHMENT_TC,	   /* tc */
+	ATTACHMENT_FD,     /* fd: closing it detaches (adopted link, socket, link made without libbpf) */
+	ATTACHMENT_TC,     /* tc */
 };
 
 struct attachment {
@@ -54,16 +54,16 @@ struct attachment {
 
 struct kernel_prog {
 	const struct manifest_program *program;
-	size_t object;		 /* index in objects */
+	size_t object; /* index in objects */
 	struct attach_options options;
 	bool available, chosen;
-	int fd;			 /* -1: not loaded */
+	int fd;                  /* -1: not loaded */
 	struct bpf_program *bpf; /* NULL: its libbpf object is closed */
 	bool attached;
-	bool pinned;		 /* survives this process */
+	bool pinned; /* survives this process */
 	struct attachment *attachments;
 	size_t attachment_count;
-	uint64_t next_run_ms;	 /* iterator with an interval */
+	uint64_t next_run_ms; /* iterator with an interval */
 };
 
 struct kernel_map {
@@ -76,7 +76,7 @@ struct kernel_map {
 struct kernel_object {
 	const struct manifest_object *object;
 	const struct bundle_file *file;
-	struct kernel_map *maps; /* as object->maps */
+	struct kernel_map *maps;    /* as object->maps */
 	struct bpf_object **libbpf; /* one a load: the first, and one for each later addition */
 	size_t libbpf_count;
 	bool keep_libbpf; /* USDT links refer to it */
@@ -94,8 +94,8 @@ struct kernel_bundle {
 	size_t prog_count;
 	bool uprobe_multi; /* the kernel has uprobe links of its own (Linux 6.6), which need no perf event */
 	bool kprobe_multi; /* use such links for kprobes, since perf events are refused (Linux 5.18) */
-	bool pins;	/* pins exist: detaching at close would lose what shall go on */
-	bool tc_record; /* the folder under construction holds records of tc filters */
+	bool pins;         /* pins exist: detaching at close would lose what shall go on */
+	bool tc_record;    /* the folder under construction holds records of tc filters */
 };
 
 /* ---- kernel.c ---- */
@@ -124,7 +124,8 @@ MUST_CHECK int load_check_view(struct kernel_bundle *kb, struct err *e);
 void object_close_libbpf(struct kernel_bundle *kb, struct kernel_object *o);
 
 /* ---- kernel_view.c ---- */
-MUST_CHECK int view_program(int fd, struct bpf_prog_info *out, uint32_t *map_ids, uint32_t *map_id_count, struct err *e);
+MUST_CHECK int view_program(int fd, struct bpf_prog_info *out, uint32_t *map_ids, uint32_t *map_id_count,
+			    struct err *e);
 MUST_CHECK int view_map(int fd, struct bpf_map_info *out, struct err *e);
 MUST_CHECK int view_check_program(const struct kernel_bundle *kb, size_t i, int fd, struct err *e);
 MUST_CHECK int view_check_map(const struct kernel_map *m, int fd, struct err *e);
@@ -185,7 +186,7 @@ MUST_CHECK int uprobe_attach(struct kernel_bundle *kb, struct kernel_prog *p, st
 MUST_CHECK int usdt_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 struct uprobe_multi {
 	const char *path;
-	const uint64_t *offsets; /* in the file */
+	const uint64_t *offsets;              /* in the file */
 	const uint64_t *semaphores, *cookies; /* as offsets, or NULL */
 	uint32_t count;
 	bool at_return;
@@ -194,12 +195,13 @@ struct uprobe_multi {
 int uprobe_multi_link(int prog_fd, const struct uprobe_multi *at);
 
 /* ---- kernel_usdt.c ---- */
-MUST_CHECK int usdt_attach_multi(struct kernel_bundle *kb, struct kernel_prog *p, const char *path, const char *provider,
-				 const char *name, struct err *e);
+MUST_CHECK int usdt_attach_multi(struct kernel_bundle *kb, struct kernel_prog *p, const char *path,
+				 const char *provider, const char *name, struct err *e);
 
 /* ---- kernel_pin.c ---- */
 /* Records a tc filter that is about to be made, so that a crash leaves something to find it by. */
-MUST_CHECK int pin_tc_record(struct kernel_bundle *kb, struct kernel_prog *p, const struct tc_filter *tc, struct err *e);
+MUST_CHECK int pin_tc_record(struct kernel_bundle *kb, struct kernel_prog *p, const struct tc_filter *tc,
+			     struct err *e);
 /* Drops a folder that never became complete. */
 void pin_drop_unfinished(struct kernel_bundle *kb);
 /* Host-wide note that the clsact qdisc of an interface was made by us. */

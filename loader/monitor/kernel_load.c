@@ -101,8 +101,8 @@ static char *verifier_log(const char *text)
 
 static bool is_statistics(const char *line, size_t len)
 {
-	static const char *const start[] = {"processed ", "verification time", "stack depth", "peak_states", "mark_read",
-					    "-- END", "insns"};
+	static const char *const start[] = {
+	    "processed ", "verification time", "stack depth", "peak_states", "mark_read", "-- END", "insns"};
 
 	for (size_t i = 0; i < ARRAY_LEN(start); i++)
 		if (len >= strlen(start[i]) && strncmp(line, start[i], strlen(start[i])) == 0)
@@ -136,8 +136,8 @@ static bool log_cause(const char *log, char *dst, size_t size)
 /* ---- one load of one object ---- */
 
 struct refusal {
-	size_t prog;	/* index in kb->progs, prog_count: not a program */
-	size_t map;	/* index in the object's maps, map_count: not a map */
+	size_t prog; /* index in kb->progs, prog_count: not a program */
+	size_t map;  /* index in the object's maps, map_count: not a map */
 	int errnum;
 	char cause[160];
 	char *log;
@@ -220,7 +220,8 @@ static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct
 }
 
 /* Maps are matched before reuse, which gives them the kernel's shortened names. */
-static int prepare_maps(const struct kernel_bundle *kb, struct kernel_object *o, struct bpf_object *obj, struct bpf_map **maps, struct err *e)
+static int prepare_maps(const struct kernel_bundle *kb, struct kernel_object *o, struct bpf_object *obj,
+			struct bpf_map **maps, struct err *e)
 {
 	struct bpf_map *map;
 

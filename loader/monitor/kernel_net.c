@@ -217,9 +217,11 @@ static int count_filters(int ifindex, uint32_t minor)
 		struct nlmsghdr header;
 		struct tcmsg tc;
 	} request = {
-		.header = {.nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETTFILTER,
-			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = 1},
-		.tc = {.tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = TC_H_MAKE(TC_H_CLSACT, minor)},
+	    .header = {.nlmsg_len = sizeof(request),
+		       .nlmsg_type = RTM_GETTFILTER,
+		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+		       .nlmsg_seq = 1},
+	    .tc = {.tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = TC_H_MAKE(TC_H_CLSACT, minor)},
 	};
 	OWN_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	union {

@@ -317,8 +317,7 @@ static void unpin(struct kernel_bundle *kb, const char *base)
 
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
 		char path[PATH_MAX];
-		if (snprintf(path, sizeof(path), "%s/%s", base, folders[i]) < PATH_MAX &&
-		    pin_remove_tree(path, NULL))
+		if (snprintf(path, sizeof(path), "%s/%s", base, folders[i]) < PATH_MAX && pin_remove_tree(path, NULL))
 			continue; /* the reconciliation at the next start removes it */
 	}
 	for (size_t i = 0; i < kb->prog_count; i++)

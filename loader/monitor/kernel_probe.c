@@ -14,13 +14,13 @@ enum { KALLSYMS_MAX_BYTES = 256 << 20, CONFIG_LINE_BYTES = 4096, TYPE_COUNT = 64
 
 struct probe {
 	const struct kernel_host *host;
-	struct btf *btf;     /* the kernel's own, NULL: it has none */
-	char *symbols;	     /* /proc/kallsyms, read when first needed */
+	struct btf *btf; /* the kernel's own, NULL: it has none */
+	char *symbols;   /* /proc/kallsyms, read when first needed */
 	size_t symbols_size;
 	bool symbols_tried;
-	bool perf_refused; /* perf_event_open() is not for us */
+	bool perf_refused;               /* perf_event_open() is not for us */
 	bool kprobe_multi, uprobe_multi; /* links that need no perf event */
-	signed char type[TYPE_COUNT]; /* 0: not asked, 1: the kernel has such programs, -1: it has not */
+	signed char type[TYPE_COUNT];    /* 0: not asked, 1: the kernel has such programs, -1: it has not */
 };
 
 /* ---- ways to attach ---- */
@@ -29,7 +29,7 @@ struct probe {
 bool probe_perf_refused(void)
 {
 	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_DUMMY, .disabled = 1};
+	    .type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_DUMMY, .disabled = 1};
 	OWN_FD int fd = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
 
 	return fd < 0 && (errno == EACCES || errno == EPERM);
@@ -337,8 +337,8 @@ static bool probe_kprobe(struct probe *p, const struct manifest_program *program
 	return true;
 }
 
-static bool probe_file(const struct probe *p, const struct manifest_program *program, char path[static PATH_MAX], char *rest,
-		       size_t rest_size, char *needs, size_t size)
+static bool probe_file(const struct probe *p, const struct manifest_program *program, char path[static PATH_MAX],
+		       char *rest, size_t rest_size, char *needs, size_t size)
 {
 	char file[PATH_MAX];
 
@@ -391,10 +391,20 @@ static const struct {
 	const char *kind;
 	probe_fn probe;
 } probes[] = {
-	{"tp", probe_tp},	  {"raw_tp", probe_raw_tp}, {"tp_btf", probe_tp_btf}, {"kprobe", probe_kprobe},
-	{"kretprobe", probe_kprobe}, {"uprobe", probe_uprobe}, {"uretprobe", probe_uprobe}, {"usdt", probe_usdt},
-	{"fentry", probe_function}, {"fexit", probe_function}, {"iter", probe_iter}, {"cgroup_skb", probe_cgroup},
-	{"sockops", probe_cgroup}, {"perf_event", probe_perf_event},
+    {"tp", probe_tp},
+    {"raw_tp", probe_raw_tp},
+    {"tp_btf", probe_tp_btf},
+    {"kprobe", probe_kprobe},
+    {"kretprobe", probe_kprobe},
+    {"uprobe", probe_uprobe},
+    {"uretprobe", probe_uprobe},
+    {"usdt", probe_usdt},
+    {"fentry", probe_function},
+    {"fexit", probe_function},
+    {"iter", probe_iter},
+    {"cgroup_skb", probe_cgroup},
+    {"sockops", probe_cgroup},
+    {"perf_event", probe_perf_event},
 };
 
 bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size)

@@ -9,13 +9,22 @@
 
 /* Where a file without a folder is looked for. Not LD_LIBRARY_PATH or PATH: root's environment is no part of a bundle. */
 static const char *const folders[] = {
-	"/lib64",     "/usr/lib64",
+    "/lib64",
+    "/usr/lib64",
 #if defined(__x86_64__)
-	"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
 #elif defined(__aarch64__)
-	"/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
 #endif
-	"/lib",	      "/usr/lib",   "/usr/local/lib", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin",
+    "/lib",
+    "/usr/lib",
+    "/usr/local/lib",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
 };
 
 static bool is_regular(const char *path)
@@ -127,8 +136,7 @@ bool target_symbol(const char *path, const char *symbol, uint64_t *offset)
 		return false;
 	while ((section = elf_nextscn(f.elf, section))) {
 		GElf_Shdr header;
-		if (!gelf_getshdr(section, &header) ||
-		    (header.sh_type != SHT_SYMTAB && header.sh_type != SHT_DYNSYM))
+		if (!gelf_getshdr(section, &header) || (header.sh_type != SHT_SYMTAB && header.sh_type != SHT_DYNSYM))
 			continue;
 		if (section_find_symbol(f.elf, section, &header, symbol, len, offset))
 			return true;

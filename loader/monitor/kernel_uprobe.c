@@ -18,14 +18,14 @@ enum { MULTI_RETURN = 1 };
 int uprobe_multi_link(int prog_fd, const struct uprobe_multi *at)
 {
 	struct uprobe_multi_attr attr = {
-		.prog_fd = (uint32_t)prog_fd,
-		.attach_type = UPROBE_MULTI,
-		.path = (uint64_t)(uintptr_t)at->path,
-		.offsets = (uint64_t)(uintptr_t)at->offsets,
-		.ref_ctr_offsets = (uint64_t)(uintptr_t)at->semaphores,
-		.cookies = (uint64_t)(uintptr_t)at->cookies,
-		.count = at->count,
-		.flags = at->at_return ? MULTI_RETURN : 0,
+	    .prog_fd = (uint32_t)prog_fd,
+	    .attach_type = UPROBE_MULTI,
+	    .path = (uint64_t)(uintptr_t)at->path,
+	    .offsets = (uint64_t)(uintptr_t)at->offsets,
+	    .ref_ctr_offsets = (uint64_t)(uintptr_t)at->semaphores,
+	    .cookies = (uint64_t)(uintptr_t)at->cookies,
+	    .count = at->count,
+	    .flags = at->at_return ? MULTI_RETURN : 0,
 	};
 
 	return (int)syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
@@ -55,8 +55,8 @@ static int attach_multi(struct kernel_prog *p, const char *path, const char *sym
 	if (!target_symbol(path, symbol, &offset))
 		return err_set(e, ERR_KERNEL_ATTACH, "there is no function %s in %s", symbol, path);
 	offset += add;
-	struct uprobe_multi at = {.path = path, .offsets = &offset, .count = 1,
-				  .at_return = strcmp(p->program->attach, "uretprobe") == 0};
+	struct uprobe_multi at = {
+	    .path = path, .offsets = &offset, .count = 1, .at_return = strcmp(p->program->attach, "uretprobe") == 0};
 	OWN_FD int fd = uprobe_multi_link(p->fd, &at);
 	if (fd < 0)
 		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);

@@ -30,17 +30,20 @@ struct usdt_spec {
  * NOLINTBEGIN(cert-err34-c) */
 #if defined(__x86_64__)
 
-#define REG(r, field) {r, offsetof(struct pt_regs, field)}
+#define REG(r, field)                                                                                                  \
+	{                                                                                                              \
+		r, offsetof(struct pt_regs, field)                                                                     \
+	}
 static const struct {
 	const char *names; /* of all widths, between spaces */
 	size_t offset;
 } registers[] = {
-	REG(" rax eax ax al ", rax),	    REG(" rbx ebx bx bl ", rbx),	REG(" rcx ecx cx cl ", rcx),
-	REG(" rdx edx dx dl ", rdx),	    REG(" rsi esi si sil ", rsi),	REG(" rdi edi di dil ", rdi),
-	REG(" rbp ebp bp bpl ", rbp),	    REG(" rsp esp sp spl ", rsp),	REG(" rip eip ", rip),
-	REG(" r8 r8d r8w r8b ", r8),	    REG(" r9 r9d r9w r9b ", r9),	REG(" r10 r10d r10w r10b ", r10),
-	REG(" r11 r11d r11w r11b ", r11), REG(" r12 r12d r12w r12b ", r12), REG(" r13 r13d r13w r13b ", r13),
-	REG(" r14 r14d r14w r14b ", r14), REG(" r15 r15d r15w r15b ", r15),
+    REG(" rax eax ax al ", rax),      REG(" rbx ebx bx bl ", rbx),      REG(" rcx ecx cx cl ", rcx),
+    REG(" rdx edx dx dl ", rdx),      REG(" rsi esi si sil ", rsi),     REG(" rdi edi di dil ", rdi),
+    REG(" rbp ebp bp bpl ", rbp),     REG(" rsp esp sp spl ", rsp),     REG(" rip eip ", rip),
+    REG(" r8 r8d r8w r8b ", r8),      REG(" r9 r9d r9w r9b ", r9),      REG(" r10 r10d r10w r10b ", r10),
+    REG(" r11 r11d r11w r11b ", r11), REG(" r12 r12d r12w r12b ", r12), REG(" r13 r13d r13w r13b ", r13),
+    REG(" r14 r14d r14w r14b ", r14), REG(" r15 r15d r15w r15b ", r15),
 };
 
 static int register_offset(const char *name)
@@ -134,11 +137,11 @@ static bool parse_argument(const char **at, struct usdt_arg *out)
 	if (type != ARG_CONST && (offset = register_offset(reg)) < 0)
 		return false;
 	*out = (struct usdt_arg){
-		.val_off = (uint64_t)number,
-		.type = type,
-		.reg_off = (int16_t)offset,
-		.is_signed = size < 0,
-		.bitshift = (int8_t)(64 - 8 * width),
+	    .val_off = (uint64_t)number,
+	    .type = type,
+	    .reg_off = (int16_t)offset,
+	    .is_signed = size < 0,
+	    .bitshift = (int8_t)(64 - 8 * width),
 	};
 	*at += used;
 	return true;
@@ -246,11 +249,11 @@ int usdt_attach_multi(struct kernel_bundle *kb, struct kernel_prog *p, const cha
 	if (s.count == 0)
 		return err_set(e, ERR_KERNEL_ATTACH, "there is no probe %s:%s in %s", provider, name, path);
 	struct uprobe_multi at = {
-		.path = path,
-		.offsets = s.offsets,
-		.semaphores = s.any_semaphore ? s.semaphores : NULL,
-		.cookies = s.cookies,
-		.count = s.count,
+	    .path = path,
+	    .offsets = s.offsets,
+	    .semaphores = s.any_semaphore ? s.semaphores : NULL,
+	    .cookies = s.cookies,
+	    .count = s.count,
 	};
 	OWN_FD int fd = uprobe_multi_link(p->fd, &at);
 	if (fd < 0)

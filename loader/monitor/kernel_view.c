@@ -75,7 +75,8 @@ int view_check_program(const struct kernel_bundle *kb, size_t i, int fd, struct 
 		return err_set(e, ERR_KERNEL_VIEW, "%s: named %.16s in the kernel", label, info.name);
 	for (uint32_t m = 0; m < count && !may_have_more_maps(kb, p); m++)
 		if (!object_has_map_id(&kb->objects[p->object], ids[m]))
-			return err_set(e, ERR_KERNEL_VIEW, "%s: uses map %u, which is not of its object", label, ids[m]);
+			return err_set(e, ERR_KERNEL_VIEW, "%s: uses map %u, which is not of its object", label,
+				       ids[m]);
 	return 0;
 }
 

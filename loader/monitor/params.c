@@ -98,7 +98,7 @@ static int parse_bool(const struct manifest_param *param, const char *text, uint
 static const struct manifest_enum *enum_of(const struct manifest *m, const struct manifest_param *param)
 {
 	return param->enum_index >= 0 && (size_t)param->enum_index < m->enum_count ? &m->enums[param->enum_index]
-										    : NULL;
+										   : NULL;
 }
 
 static int parse_enum(const struct manifest *m, const struct manifest_param *param, const char *text, uint8_t *out,
@@ -237,8 +237,7 @@ int param_parse(const struct manifest *m, const struct manifest_param *param, co
 		return err_errno(e, ERR_NOMEM, "parameter %s", param->name);
 	/* An empty network is one that is not used; an empty text is a text. */
 	bool empty = param->kind == PARAM_CIDR && !text[0];
-	if (!empty && (param->count ? parse_list(m, param, text, values, e)
-				    : parse_element(m, param, text, values, e)))
+	if (!empty && (param->count ? parse_list(m, param, text, values, e) : parse_element(m, param, text, values, e)))
 		return -1;
 	memcpy(out, values, size);
 	return 0;

@@ -8,8 +8,8 @@
 /* Turns text into the bytes of a parameter (param->size * max(count, 1), caller's buffer), checking type and range against
  * the signed manifest: numbers decimal or 0x, bool true|false|0|1, enumerators by name, lists comma-separated ("" empties
  * a list), CIDR "10.0.0.0/8" or "2001:db8::/32" or an address, text. ERR_PARAMETER_VALUE. */
-MUST_CHECK int param_parse(const struct manifest *m, const struct manifest_param *param, const char *text,
-			   uint8_t *out, struct err *e);
+MUST_CHECK int param_parse(const struct manifest *m, const struct manifest_param *param, const char *text, uint8_t *out,
+			   struct err *e);
 
 /* The same bytes as text that param_parse takes. */
 void param_format(const struct manifest *m, const struct manifest_param *param, const uint8_t *bytes, char *dst,

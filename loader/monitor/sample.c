@@ -167,10 +167,10 @@ int sampler_take(struct sampler *s, struct err *e)
 
 	clock_gettime(CLOCK_MONOTONIC, &now); /* the clock of bpf_ktime_get_ns() */
 	*s->sample = (struct worker_sample){
-		.time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
-		.key_size = (uint32_t)pad8(s->info.key_size),
-		.value_size = (uint32_t)pad8(s->info.value_size),
-		.cpus = s->cpus,
+	    .time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+	    .key_size = (uint32_t)pad8(s->info.key_size),
+	    .value_size = (uint32_t)pad8(s->info.value_size),
+	    .cpus = s->cpus,
 	};
 	if (sample_read(s, s->output->kind == OUTPUT_SAMPLE && s->output->clear, e))
 		return err_wrap(e, "output %s", s->output->map);

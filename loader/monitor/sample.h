@@ -23,7 +23,7 @@ MUST_CHECK int sampler_take(struct sampler *s, struct err *e);
 uint32_t sampler_interval_ms(const struct sampler *s);
 
 /* OUTPUT_LOST: totals by enum obs_loss, summed over CPUs. */
-MUST_CHECK int sampler_lost(const struct kernel_bundle *kb, const struct manifest *m, uint64_t *lost /* OBS_LOST_COUNT */,
-			    struct err *e);
+MUST_CHECK int sampler_lost(const struct kernel_bundle *kb, const struct manifest *m,
+			    uint64_t *lost /* OBS_LOST_COUNT */, struct err *e);
 
 #endif

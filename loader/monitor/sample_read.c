@@ -75,8 +75,8 @@ static int read_array_batches(struct sampler *s, struct err *e)
 
 	for (;;) {
 		uint32_t count = s->room;
-		int result = bpf_map_lookup_batch(s->map, first ? NULL : &position, &next, s->keys, s->values, &count,
-						  &opts);
+		int result =
+		    bpf_map_lookup_batch(s->map, first ? NULL : &position, &next, s->keys, s->values, &count, &opts);
 		int errnum = result ? errno : 0;
 		if (errnum && errnum != ENOENT) {
 			if (first && not_supported(errnum))
@@ -98,10 +98,10 @@ static int read_array_batches(struct sampler *s, struct err *e)
 static int next_batch(struct sampler *s, bool remove, const void *from, void *to, uint32_t *count, int *errnum)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	int result = remove ? bpf_map_lookup_and_delete_batch(s->map, (void *)(uintptr_t)from, to, s->keys, s->values,
-							      count, &opts)
-			    : bpf_map_lookup_batch(s->map, (void *)(uintptr_t)from, to, s->keys, s->values, count,
-						   &opts);
+	int result =
+	    remove
+		? bpf_map_lookup_and_delete_batch(s->map, (void *)(uintptr_t)from, to, s->keys, s->values, count, &opts)
+		: bpf_map_lookup_batch(s->map, (void *)(uintptr_t)from, to, s->keys, s->values, count, &opts);
 
 	if (result == 0)
 		return 0;

@@ -68,14 +68,14 @@ static void load(const char *name, const char *arch, struct loaded *l, struct ma
 	    object_read(name, l->bytes, l->size, &l->object, &e))
 		die_of(&e);
 	*stated = (struct manifest_object){
-		.name = (char *)name,
-		.arch = (char *)arch,
-		.size = l->size,
-		.capabilities = l->object->capabilities,
-		.programs = l->object->programs,
-		.program_count = l->object->program_count,
-		.maps = calloc(l->object->map_count + 1, sizeof(struct manifest_map)),
-		.map_count = l->object->map_count,
+	    .name = (char *)name,
+	    .arch = (char *)arch,
+	    .size = l->size,
+	    .capabilities = l->object->capabilities,
+	    .programs = l->object->programs,
+	    .program_count = l->object->program_count,
+	    .maps = calloc(l->object->map_count + 1, sizeof(struct manifest_map)),
+	    .map_count = l->object->map_count,
 	};
 	for (size_t i = 0; i < stated->map_count; i++)
 		stated->maps[i] = l->object->maps[i].map;
@@ -130,16 +130,16 @@ struct verified_bundle *fixture_bundle(const struct fixture_spec *spec)
 	for (; spec->objects[count]; count++)
 		load(spec->objects[count], host.machine, &loaded[count], &objects[count]);
 	struct manifest m = {
-		.name = (char *)spec->name,
-		.version = (char *)"1",
-		.description = (char *)"for tests",
-		.licence = (char *)"GPL",
-		.serial = spec->serial,
-		.created = (char *)"2026-01-01T00:00:00Z",
-		.toolchain = &clang,
-		.toolchain_count = 1,
-		.objects = objects,
-		.object_count = count,
+	    .name = (char *)spec->name,
+	    .version = (char *)"1",
+	    .description = (char *)"for tests",
+	    .licence = (char *)"GPL",
+	    .serial = spec->serial,
+	    .created = (char *)"2026-01-01T00:00:00Z",
+	    .toolchain = &clang,
+	    .toolchain_count = 1,
+	    .objects = objects,
+	    .object_count = count,
 	};
 	if (spec->change)
 		spec->change(&m);
@@ -190,8 +190,7 @@ void fixture_host(struct kernel_host *out)
 	snprintf(scratch, sizeof(scratch), "/tmp/obs-kernel-XXXXXX");
 	if (!mkdtemp(scratch) || mount("bpf", scratch, "bpf", 0, "mode=0700"))
 		die("bpffs");
-	if (access("/sys/kernel/tracing/events", F_OK) &&
-	    mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL))
+	if (access("/sys/kernel/tracing/events", F_OK) && mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL))
 		die("tracefs");
 	snprintf(pin_root, sizeof(pin_root), "%s/obsload", scratch);
 	const char *cgroup = access("/sys/fs/cgroup/unified/cgroup.procs", F_OK) ? cgroups[1] : cgroups[0];

@@ -133,7 +133,7 @@ struct kind {
 	void (*act)(void);
 	const char *lacking; /* what a kernel without it must name */
 	enum kernel_program_state pinned;
-	bool once;	     /* runs at the start only */
+	bool once;           /* runs at the start only */
 	bool perf_probe;     /* may need CAP_SYS_ADMIN, and then says so */
 	unsigned pins_since; /* its link can be pinned from that kernel on: 515 is 5.15 */
 };
@@ -226,23 +226,23 @@ static void check_kind(void **state)
 }
 
 static struct kind kinds[] = {
-	{"tp", "on_tp", do_sleep, NULL, KERNEL_ATTACHED, .pins_since = 515},
-	{"raw_tp", "on_raw_tp", do_sleep, NULL, KERNEL_ATTACHED},
-	{"tp_btf", "on_tp_btf", do_sleep, NULL, KERNEL_ATTACHED},
-	{"kprobe", "on_kprobe", do_sleep, "kprobe", KERNEL_ATTACHED, .pins_since = 515},
-	{"kretprobe", "on_kretprobe", do_sleep, "kprobe", KERNEL_ATTACHED, .pins_since = 515},
-	{"fentry", "on_fentry", do_sleep, "fentry", KERNEL_ATTACHED},
-	{"fexit", "on_fexit", do_sleep, "fexit", KERNEL_ATTACHED},
-	{"uprobe", "on_uprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
-	{"uretprobe", "on_uretprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
-	{"usdt", "on_usdt", do_probe, "attach cookies", KERNEL_ATTACHED, .perf_probe = true, .pins_since = 606},
-	{"perf_event", "on_perf_event", do_burn, NULL, KERNEL_ATTACHED, .pins_since = 515},
-	{"cgroup_skb", "on_cgroup_skb", do_connect, NULL, KERNEL_ATTACHED},
-	{"sockops", "on_sockops", do_connect, NULL, KERNEL_ATTACHED},
-	{"socket", "on_socket", do_connect, NULL, KERNEL_ATTACHED_HERE},
-	{"xdp", "on_xdp", do_connect, NULL, KERNEL_ATTACHED},
-	{"tc", "on_ingress", do_connect, "clsact", KERNEL_ATTACHED},
-	{"iter", "on_iter", nothing, NULL, KERNEL_ATTACHED, true},
+    {"tp", "on_tp", do_sleep, NULL, KERNEL_ATTACHED, .pins_since = 515},
+    {"raw_tp", "on_raw_tp", do_sleep, NULL, KERNEL_ATTACHED},
+    {"tp_btf", "on_tp_btf", do_sleep, NULL, KERNEL_ATTACHED},
+    {"kprobe", "on_kprobe", do_sleep, "kprobe", KERNEL_ATTACHED, .pins_since = 515},
+    {"kretprobe", "on_kretprobe", do_sleep, "kprobe", KERNEL_ATTACHED, .pins_since = 515},
+    {"fentry", "on_fentry", do_sleep, "fentry", KERNEL_ATTACHED},
+    {"fexit", "on_fexit", do_sleep, "fexit", KERNEL_ATTACHED},
+    {"uprobe", "on_uprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
+    {"uretprobe", "on_uretprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
+    {"usdt", "on_usdt", do_probe, "attach cookies", KERNEL_ATTACHED, .perf_probe = true, .pins_since = 606},
+    {"perf_event", "on_perf_event", do_burn, NULL, KERNEL_ATTACHED, .pins_since = 515},
+    {"cgroup_skb", "on_cgroup_skb", do_connect, NULL, KERNEL_ATTACHED},
+    {"sockops", "on_sockops", do_connect, NULL, KERNEL_ATTACHED},
+    {"socket", "on_socket", do_connect, NULL, KERNEL_ATTACHED_HERE},
+    {"xdp", "on_xdp", do_connect, NULL, KERNEL_ATTACHED},
+    {"tc", "on_ingress", do_connect, "clsact", KERNEL_ATTACHED},
+    {"iter", "on_iter", nothing, NULL, KERNEL_ATTACHED, true},
 };
 
 /* ---- iterators with an interval ---- */
@@ -476,8 +476,9 @@ static void ask_config(struct manifest *m)
 static int load_asking(void (*change)(struct manifest *m), struct err *e)
 {
 	static const char *const objects[] = {"raw_tp", NULL};
-	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle(
-		&(struct fixture_spec){.name = "test/asks", .serial = 1, .objects = objects, .change = change});
+	OWN(verified_bundle)
+	struct verified_bundle *bundle = fixture_bundle(
+	    &(struct fixture_spec){.name = "test/asks", .serial = 1, .objects = objects, .change = change});
 	struct kernel_bundle *kb = NULL;
 	int result = kernel_load(&host, bundle, &kb, e);
 
@@ -828,24 +829,24 @@ static void probe_says_whether_there_is_bpf(void **state)
 int main(int argc, char **argv)
 {
 	struct CMUnitTest tests[64] = {
-		cmocka_unit_test(interval_iterator_runs_when_due),
-		cmocka_unit_test(no_iterator_is_never_due),
-		cmocka_unit_test(alternatives_fall_back_with_reasons),
-		cmocka_unit_test(attach_that_fails_falls_back),
-		cmocka_unit_test(attach_of_required_that_fails_leaves_nothing),
-		cmocka_unit_test(verifier_refusal_shows_program_cause_and_log),
-		cmocka_unit_test(verifier_refusal_of_optional_program_is_noted),
-		cmocka_unit_test(requirement_not_met_names_it),
-		cmocka_unit_test(view_that_differs_is_refused),
-		cmocka_unit_test(remove_of_unpinned_copy_leaves_the_pinned_one),
-		cmocka_unit_test(adopt_without_pins_says_so),
-		cmocka_unit_test(adopt_of_other_code_is_refused),
-		cmocka_unit_test(adopt_of_unfinished_pins_is_refused),
-		cmocka_unit_test(pin_outside_of_bpffs_is_refused),
-		cmocka_unit_test(two_serials_live_side_by_side),
-		cmocka_unit_test(filter_of_a_killed_process_is_found),
-		cmocka_unit_test(every_kind_lives_in_the_monitor_sandbox),
-		cmocka_unit_test(probe_says_whether_there_is_bpf),
+	    cmocka_unit_test(interval_iterator_runs_when_due),
+	    cmocka_unit_test(no_iterator_is_never_due),
+	    cmocka_unit_test(alternatives_fall_back_with_reasons),
+	    cmocka_unit_test(attach_that_fails_falls_back),
+	    cmocka_unit_test(attach_of_required_that_fails_leaves_nothing),
+	    cmocka_unit_test(verifier_refusal_shows_program_cause_and_log),
+	    cmocka_unit_test(verifier_refusal_of_optional_program_is_noted),
+	    cmocka_unit_test(requirement_not_met_names_it),
+	    cmocka_unit_test(view_that_differs_is_refused),
+	    cmocka_unit_test(remove_of_unpinned_copy_leaves_the_pinned_one),
+	    cmocka_unit_test(adopt_without_pins_says_so),
+	    cmocka_unit_test(adopt_of_other_code_is_refused),
+	    cmocka_unit_test(adopt_of_unfinished_pins_is_refused),
+	    cmocka_unit_test(pin_outside_of_bpffs_is_refused),
+	    cmocka_unit_test(two_serials_live_side_by_side),
+	    cmocka_unit_test(filter_of_a_killed_process_is_found),
+	    cmocka_unit_test(every_kind_lives_in_the_monitor_sandbox),
+	    cmocka_unit_test(probe_says_whether_there_is_bpf),
 	};
 	size_t count = 18;
 

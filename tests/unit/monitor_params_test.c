@@ -17,23 +17,23 @@ static struct manifest_enum enums[] = {{(char *)"level", levels, 2}};
 static const struct manifest manifest = {.enums = enums, .enum_count = 1};
 
 static struct manifest_param uint_param = {
-	.name = (char *)"every", .kind = PARAM_UINT, .size = 4, .umin = 1, .umax = 1000, .enum_index = -1};
+    .name = (char *)"every", .kind = PARAM_UINT, .size = 4, .umin = 1, .umax = 1000, .enum_index = -1};
 static struct manifest_param wide_param = {
-	.name = (char *)"cgroup", .kind = PARAM_UINT, .size = 8, .umin = 0, .umax = UINT64_MAX, .enum_index = -1};
+    .name = (char *)"cgroup", .kind = PARAM_UINT, .size = 8, .umin = 0, .umax = UINT64_MAX, .enum_index = -1};
 static struct manifest_param int_param = {
-	.name = (char *)"nice", .kind = PARAM_INT, .size = 2, .min = -20, .max = 19, .enum_index = -1};
+    .name = (char *)"nice", .kind = PARAM_INT, .size = 2, .min = -20, .max = 19, .enum_index = -1};
 static struct manifest_param least_param = {
-	.name = (char *)"least", .kind = PARAM_INT, .size = 8, .min = INT64_MIN, .max = INT64_MAX, .enum_index = -1};
+    .name = (char *)"least", .kind = PARAM_INT, .size = 8, .min = INT64_MIN, .max = INT64_MAX, .enum_index = -1};
 static struct manifest_param bool_param = {.name = (char *)"on", .kind = PARAM_BOOL, .size = 1, .enum_index = -1};
 static struct manifest_param enum_param = {
-	.name = (char *)"level", .kind = PARAM_ENUM, .size = 4, .min = -2, .max = 1, .enum_index = 0};
+    .name = (char *)"level", .kind = PARAM_ENUM, .size = 4, .min = -2, .max = 1, .enum_index = 0};
 static struct manifest_param text_param = {.name = (char *)"comm", .kind = PARAM_CHARS, .size = 8, .enum_index = -1};
 static struct manifest_param cidr_param = {
-	.name = (char *)"net", .kind = PARAM_CIDR, .size = sizeof(struct obs_cidr), .enum_index = -1};
+    .name = (char *)"net", .kind = PARAM_CIDR, .size = sizeof(struct obs_cidr), .enum_index = -1};
 static struct manifest_param ports_param = {
-	.name = (char *)"ports", .kind = PARAM_UINT, .size = 2, .count = 3, .umin = 0, .umax = 65535, .enum_index = -1};
+    .name = (char *)"ports", .kind = PARAM_UINT, .size = 2, .count = 3, .umin = 0, .umax = 65535, .enum_index = -1};
 static struct manifest_param nets_param = {
-	.name = (char *)"nets", .kind = PARAM_CIDR, .size = sizeof(struct obs_cidr), .count = 2, .enum_index = -1};
+    .name = (char *)"nets", .kind = PARAM_CIDR, .size = sizeof(struct obs_cidr), .count = 2, .enum_index = -1};
 
 static void round_trip(const struct manifest_param *param, const char *text, const char *again)
 {
@@ -73,8 +73,8 @@ static void parse_number_takes_its_range(void **state)
 	round_trip(&int_param, "-20", "-20");
 	round_trip(&int_param, "19", "19");
 	round_trip(&least_param, "-9223372036854775808", "-9223372036854775808");
-	static const char *const bad[] = {"",    "0",   "1001", "-1",  "+1", " 1", "1 ", "1x", "0x", "x",
-					  "1.5", "1e2", "0x3e9", "99999999999999999999"};
+	static const char *const bad[] = {"",   "0",  "1001", "-1",  "+1",  " 1",    "1 ",
+					  "1x", "0x", "x",    "1.5", "1e2", "0x3e9", "99999999999999999999"};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		refused(&uint_param, bad[i]);
 	refused(&wide_param, "18446744073709551616");
@@ -120,8 +120,10 @@ static void parse_network_masks_host_bits(void **state)
 	round_trip(&cidr_param, "::1", "::1/128");
 	round_trip(&cidr_param, "::/0", "::/0");
 	round_trip(&cidr_param, "", "");
-	static const char *const bad[] = {"10.0.0.0/33", "10.0.0/8", "::1/129", "10.0.0.0/", "/8", "x", "10.0.0.0/-1",
-					  "10.0.0.0/8/8", "1:2:3:4:5:6:7:8:9:10:11:12:13:14:15:16:17:18:19:20:21:22"};
+	static const char *const bad[] = {
+	    "10.0.0.0/33", "10.0.0/8",     "::1/129",
+	    "10.0.0.0/",   "/8",           "x",
+	    "10.0.0.0/-1", "10.0.0.0/8/8", "1:2:3:4:5:6:7:8:9:10:11:12:13:14:15:16:17:18:19:20:21:22"};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		refused(&cidr_param, bad[i]);
 	assert_int_equal(param_parse(&manifest, &cidr_param, "10.0.0.0/8", bytes, &e), 0);
@@ -238,11 +240,11 @@ int main(void)
 
 	fixture_host(&host);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(parse_number_takes_its_range),
-		cmocka_unit_test(parse_words_takes_only_them),
-		cmocka_unit_test(parse_network_masks_host_bits),
-		cmocka_unit_test(parse_list_takes_its_capacity),
-		cmocka_unit_test_prestate(apply_value_reaches_the_kernel_and_nothing_else, &host),
+	    cmocka_unit_test(parse_number_takes_its_range),
+	    cmocka_unit_test(parse_words_takes_only_them),
+	    cmocka_unit_test(parse_network_masks_host_bits),
+	    cmocka_unit_test(parse_list_takes_its_capacity),
+	    cmocka_unit_test_prestate(apply_value_reaches_the_kernel_and_nothing_else, &host),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	fixture_host_undo();

@@ -97,8 +97,12 @@ static struct sampler *sampler(const char *map, bool clear)
 	struct sampler *s = NULL;
 	struct err e = ERR_INIT;
 
-	outputs[0] = (struct manifest_output){.kind = OUTPUT_SAMPLE, .object = (char *)"maps", .map = (char *)map,
-					      .interval_ms = 1000, .clear = clear, .interval_param = (char *)""};
+	outputs[0] = (struct manifest_output){.kind = OUTPUT_SAMPLE,
+					      .object = (char *)"maps",
+					      .map = (char *)map,
+					      .interval_ms = 1000,
+					      .clear = clear,
+					      .interval_param = (char *)""};
 	if (sampler_new(kb, &manifest, 0, &s, &e))
 		fail_msg("%s: %s", map, e.frame[0]);
 	return s;
@@ -183,9 +187,8 @@ static const struct {
 	uint32_t count;
 	bool per_cpu, array;
 } maps[] = {
-	{"hash", 700, false, false},	     {"lru_hash", 100, false, false}, {"array", 10, false, true},
-	{"percpu_hash", 700, true, false},   {"lru_percpu_hash", 50, true, false},
-	{"percpu_array", 10, true, true},
+    {"hash", 700, false, false},       {"lru_hash", 100, false, false},      {"array", 10, false, true},
+    {"percpu_hash", 700, true, false}, {"lru_percpu_hash", 50, true, false}, {"percpu_array", 10, true, true},
 };
 
 static void each_map(bool clear)
@@ -283,8 +286,8 @@ static void new_of_map_without_program_is_refused(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	outputs[0] = (struct manifest_output){.kind = OUTPUT_SAMPLE, .object = (char *)"maps", .map = (char *)"none",
-					      .interval_param = (char *)""};
+	outputs[0] = (struct manifest_output){
+	    .kind = OUTPUT_SAMPLE, .object = (char *)"maps", .map = (char *)"none", .interval_param = (char *)""};
 	assert_int_equal(sampler_new(kb, &manifest, 0, &s, &e), -1);
 	assert_int_equal(e.code, ERR_KERNEL_LOAD);
 	outputs[0].map = (char *)"ring";
@@ -306,8 +309,8 @@ static void lost_sums_over_cpus(void **state)
 	int fd = kernel_map_fd(kb, "maps", "obs_lost");
 	assert_true(fd >= 0);
 	assert_int_equal(bpf_map_update_elem(fd, &slot, values, BPF_ANY), 0);
-	outputs[0] = (struct manifest_output){.kind = OUTPUT_LOST, .object = (char *)"maps", .map = (char *)"obs_lost",
-					      .interval_param = (char *)""};
+	outputs[0] = (struct manifest_output){
+	    .kind = OUTPUT_LOST, .object = (char *)"maps", .map = (char *)"obs_lost", .interval_param = (char *)""};
 	assert_int_equal(sampler_lost(kb, &manifest, lost, &e), 0);
 	assert_int_equal(lost[OBS_LOST_TABLE], (uint64_t)cpus * ((uint64_t)cpus + 1) / 2);
 	assert_int_equal(lost[OBS_LOST_RING], 0);
@@ -321,16 +324,19 @@ int main(void)
 	static struct kernel_host host;
 
 	fixture_host(&host);
-#define TEST(f) {#f, f, start, stop, &host}
+#define TEST(f)                                                                                                        \
+	{                                                                                                              \
+#f, f, start, stop, &host                                                                              \
+	}
 	const struct CMUnitTest tests[] = {
-		TEST(take_reads_every_kind),
-		TEST(take_clears_every_kind),
-		TEST(take_without_batches_reads_every_kind),
-		TEST(take_without_batches_clears_every_kind),
-		TEST(take_of_changing_map_gives_each_key_once),
-		TEST(take_pads_odd_sizes),
-		TEST(new_of_map_without_program_is_refused),
-		TEST(lost_sums_over_cpus),
+	    TEST(take_reads_every_kind),
+	    TEST(take_clears_every_kind),
+	    TEST(take_without_batches_reads_every_kind),
+	    TEST(take_without_batches_clears_every_kind),
+	    TEST(take_of_changing_map_gives_each_key_once),
+	    TEST(take_pads_odd_sizes),
+	    TEST(new_of_map_without_program_is_refused),
+	    TEST(lost_sums_over_cpus),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	fixture_host_undo();
