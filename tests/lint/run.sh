@@ -45,7 +45,7 @@ run "codespell" codespell --quiet-level=2 --ignore-words=tests/lint/words "${c_f
 # memleak: cppcheck does not know cleanup attributes, so that every owner looks leaked; LeakSanitizer and valgrind do.
 run "cppcheck" cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
 	--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck \
-	--suppress=memleak '-DLIBBPF_OPTS(t,n,...)=struct t n' -j "$(nproc)" -I. "${own_c[@]}"
+	--suppress=memleak '-DLIBBPF_OPTS(t,n,...)=struct t n' -j "$(nproc)" -D__x86_64__ -I. "${own_c[@]}"
 run "clang-tidy" tidy
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
