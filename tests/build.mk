@@ -87,3 +87,9 @@ tests/bin/packager_describe_libs := keys bundles base
 tests/bin/packager_describe_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
 
 E2E_TESTS += network network_params network_dns network_truth
+
+FUZZ_TARGETS += object control
+fuzz/object_libs := keys bundles base
+fuzz/object_pkgs := libbpf libelf zlib libcrypto libarchive jansson
+fuzz/control_libs := monitor kernel ipc keys bundles base
+fuzz/control_pkgs := libbpf libelf zlib libcrypto jansson libcap

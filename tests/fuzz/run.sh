@@ -12,10 +12,14 @@ passed=0 failed=0
 for target in "$@"; do
 	work=$programs/$target.work
 	mkdir -p "$work"
-	args=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$work/crash-")
+	args=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -len_control=0 -artifact_prefix="$work/crash-")
 	[ -f "$root/$target.dict" ] && args+=(-dict="$root/$target.dict")
 	mkdir -p "$work/corpus"
-	if "$programs/$target" "${args[@]}" "$work/corpus" "$root/corpus/$target" >"$work/log" 2>&1; then
+	seeds=()
+	for folder in "$root/corpus/$target" "$programs/$target.seeds"; do
+		[ -d "$folder" ] && seeds+=("$folder")
+	done
+	if "$programs/$target" "${args[@]}" "$work/corpus" "${seeds[@]}" >"$work/log" 2>&1; then
 		runs=$(awk '/stat::number_of_executed_units/ {print $2}' "$work/log")
 		cov=$(grep -oE 'cov: [0-9]+' "$work/log" | tail -n 1)
 		printf 'ok %s (%s runs, %s)\n' "$target" "$runs" "$cov"
