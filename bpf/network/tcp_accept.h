@@ -8,7 +8,7 @@
 /* Set by the kernel's accept: what it has told, the syscall need not. */
 static bool accept_told;
 
-OBS_OPTIONAL OBS_SINCE("5.5") SEC("fexit/inet_csk_accept") int BPF_PROG(tcp_accepted, struct sock *listener)
+OBS_OPTIONAL OBS_ALTERNATIVE("tcp_accept_end", 0) OBS_SINCE("5.5") SEC("fexit/inet_csk_accept") int BPF_PROG(tcp_accepted, struct sock *listener)
 {
 	struct obs_endpoint endpoint;
 	struct tcp_accept *e;
@@ -66,14 +66,14 @@ static __always_inline int on_accepted(long fd)
 	return 0;
 }
 
-OBS_OPTIONAL
+OBS_OPTIONAL OBS_ALTERNATIVE("tcp_accept_end", 1)
 SEC("tracepoint/syscalls/sys_exit_accept4")
 int tcp_accept4_exit(struct trace_event_raw_sys_exit *ctx)
 {
 	return on_accepted(ctx->ret);
 }
 
-OBS_OPTIONAL
+OBS_OPTIONAL OBS_ALTERNATIVE("tcp_accept_end", 1)
 SEC("tracepoint/syscalls/sys_exit_accept")
 int tcp_accept_exit(struct trace_event_raw_sys_exit *ctx)
 {
