@@ -46,6 +46,10 @@ UNIT_TESTS += sandbox_roles ipc_msg monitor_state monitor_audit monitor_admit
 tests/bin/sandbox_roles_src := tests/unit/sandbox_roles_test.c
 tests/bin/sandbox_roles_libs := sandbox base
 tests/bin/sandbox_roles_pkgs := libcap libseccomp cmocka
+UNIT_TESTS += supervisor_perf
+tests/bin/supervisor_perf_src := tests/unit/supervisor_perf_test.c
+tests/bin/supervisor_perf_libs := supervisor
+tests/bin/supervisor_perf_pkgs := cmocka
 tests/bin/ipc_msg_src := tests/unit/ipc_msg_test.c
 tests/bin/ipc_msg_libs := ipc base
 tests/bin/ipc_msg_pkgs := cmocka
@@ -62,10 +66,10 @@ include tests/bpf/build.mk
 kernel_tests := kernel params sample
 UNIT_TESTS += $(addprefix monitor_,$(kernel_tests))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c tests/unit/kernel_fixture.c tests/unit/pki.c))
-$(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_libs := kernel keys bundles base))
+$(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_libs := kernel supervisor keys bundles base))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson libcap cmocka))
 $(foreach t,$(kernel_tests),$(eval $(BUILD)/tests/bin/monitor_$(t): | $(test_bpf_objects)))
-tests/bin/monitor_kernel_libs := kernel sandbox keys bundles base
+tests/bin/monitor_kernel_libs := monitor kernel supervisor sandbox ipc keys bundles base
 tests/bin/monitor_kernel_pkgs += libseccomp
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
 E2E_TESTS += lifecycle privileges

@@ -3,8 +3,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "loader/ipc/supervisor.h"
-
 enum { ANSWER_MS = 10000 };
 
 static int receive(struct parent *p, uint32_t op, struct supervisor_reply *reply, int *out_fd, struct err *e)
@@ -31,16 +29,16 @@ static int receive(struct parent *p, uint32_t op, struct supervisor_reply *reply
 	return 0;
 }
 
-static int ask(struct parent *p, uint32_t op, pid_t pid, const int *fds, size_t fd_count, pid_t *out_pid, int *out_fd,
-	       struct err *e)
+static int ask(struct parent *p, const struct supervisor_request *request, const int *fds, size_t fd_count,
+	       pid_t *out_pid, int *out_fd, struct err *e)
 {
-	const struct supervisor_request request = {.op = op, .pid = pid};
 	struct supervisor_reply reply = {0};
 	OWN_FD int fd = -1;
 
 	if (p->broken)
 		return err_set(e, ERR_DAEMON_FAILED, "the supervisor is gone");
-	if (msg_send(p->sock, &request, sizeof(request), fds, fd_count, 0, e) || receive(p, op, &reply, &fd, e)) {
+	if (msg_send(p->sock, request, sizeof(*request), fds, fd_count, 0, e) ||
+	    receive(p, request->op, &reply, &fd, e)) {
 		p->broken = true;
 		return -1;
 	}
@@ -59,25 +57,29 @@ static int ask(struct parent *p, uint32_t op, pid_t pid, const int *fds, size_t 
 
 int parent_spawn_worker(struct parent *p, const int *fds, size_t fd_count, pid_t *pid, int *pidfd, struct err *e)
 {
-	if (ask(p, SUPERVISOR_SPAWN_WORKER, 0, fds, fd_count, pid, pidfd, e))
+	const struct supervisor_request request = {.op = SUPERVISOR_SPAWN_WORKER};
+
+	if (ask(p, &request, fds, fd_count, pid, pidfd, e))
 		return err_wrap(e, "starting the worker");
 	return 0;
 }
 
 int parent_spawn_unpacker(struct parent *p, int sock, int file_fd, pid_t *pid, int *pidfd, struct err *e)
 {
+	const struct supervisor_request request = {.op = SUPERVISOR_SPAWN_UNPACKER};
 	const int fds[] = {sock, file_fd};
 
-	if (ask(p, SUPERVISOR_SPAWN_UNPACKER, 0, fds, ARRAY_LEN(fds), pid, pidfd, e))
+	if (ask(p, &request, fds, ARRAY_LEN(fds), pid, pidfd, e))
 		return err_wrap(e, "starting the unpacker");
 	return 0;
 }
 
 int parent_kill(struct parent *p, pid_t pid, struct err *e)
 {
+	const struct supervisor_request request = {.op = SUPERVISOR_KILL, .pid = pid};
 	struct err failed = ERR_INIT;
 
-	if (ask(p, SUPERVISOR_KILL, pid, NULL, 0, NULL, NULL, &failed) && failed.errnum != ESRCH) {
+	if (ask(p, &request, NULL, 0, NULL, NULL, &failed) && failed.errnum != ESRCH) {
 		if (e)
 			*e = failed;
 		return err_wrap(e, "killing process %d", pid);
@@ -87,12 +89,25 @@ int parent_kill(struct parent *p, pid_t pid, struct err *e)
 
 int parent_packet_socket(struct parent *p, int *out_fd, struct err *e)
 {
-	if (ask(p, SUPERVISOR_PACKET_SOCKET, 0, NULL, 0, NULL, out_fd, e))
+	const struct supervisor_request request = {.op = SUPERVISOR_PACKET_SOCKET};
+
+	if (ask(p, &request, NULL, 0, NULL, out_fd, e))
 		return err_wrap(e, "packet socket");
+	return 0;
+}
+
+int parent_perf_event(struct parent *p, const struct supervisor_perf *perf, int file_fd, int *out_fd, struct err *e)
+{
+	const struct supervisor_request request = {.op = SUPERVISOR_PERF_EVENT, .perf = *perf};
+
+	if (ask(p, &request, &file_fd, file_fd >= 0, NULL, out_fd, e))
+		return err_wrap(e, "perf event");
 	return 0;
 }
 
 int parent_ready(struct parent *p, struct err *e)
 {
-	return ask(p, SUPERVISOR_READY, 0, NULL, 0, NULL, NULL, e);
+	const struct supervisor_request request = {.op = SUPERVISOR_READY};
+
+	return ask(p, &request, NULL, 0, NULL, NULL, e);
 }

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "loader/ipc/msg.h"
+#include "loader/ipc/supervisor.h"
 
 struct parent {
 	int sock;
@@ -19,6 +20,9 @@ MUST_CHECK int parent_spawn_unpacker(struct parent *p, int sock, int file_fd, pi
 /* A child that is already gone is no error. */
 MUST_CHECK int parent_kill(struct parent *p, pid_t pid, struct err *e);
 MUST_CHECK int parent_packet_socket(struct parent *p, int *out_fd, struct err *e);
+/* file_fd: the file of a uprobe, else -1; it stays the caller's. The error's errnum is that of the kernel. */
+MUST_CHECK int parent_perf_event(struct parent *p, const struct supervisor_perf *perf, int file_fd, int *out_fd,
+				 struct err *e);
 MUST_CHECK int parent_ready(struct parent *p, struct err *e);
 
 #endif

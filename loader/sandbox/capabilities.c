@@ -1,10 +1,12 @@
 #include "loader/sandbox/sandbox.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 
 enum { LIST_MAX = 16 };
 
@@ -30,6 +32,49 @@ static bool has_cap_bpf(void)
 	return cap_max_bits() > CAP_BPF;
 }
 
+static bool is_permitted(cap_value_t cap)
+{
+	__attribute__((cleanup(cap_owner_free))) cap_t caps = cap_get_proc();
+	cap_flag_value_t value = CAP_CLEAR;
+
+	return caps && cap_get_flag(caps, cap, CAP_PERMITTED, &value) == 0 && value == CAP_SET;
+}
+
+static int perf_event_paranoid(void)
+{
+	char text[16];
+	OWN_FD int fd = open("/proc/sys/kernel/perf_event_paranoid", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return 0; /* there are no perf events at all */
+	text[n] = '\0';
+	return (int)strtol(text, NULL, 10);
+}
+
+/* Debian's kernels refuse every perf event where this setting is above 2, and have it at 3. Perf events for uprobes are
+ * refused since a correction of July 2025, which went to the stable branches too; from Linux 6.6 on nobody needs them. */
+static bool perf_needs_admin(void)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname name;
+
+	if (perf_event_paranoid() > 2)
+		return true;
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel's own words. */
+	if (uname(&name) || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+		return true;
+	return major < 6 || (major == 6 && minor < 6);
+}
+
+/* Who does not give the daemon CAP_SYS_ADMIN goes without the perf events that need it. */
+static cap_value_t perf_capability(void)
+{
+	if (!has_cap_bpf())
+		return CAP_SYS_ADMIN;
+	return perf_needs_admin() && is_permitted(CAP_SYS_ADMIN) ? CAP_SYS_ADMIN : CAP_PERFMON;
+}
+
 static struct list role_list(enum sandbox_role role)
 {
 	struct list list = {.count = 0};
@@ -40,6 +85,7 @@ static struct list role_list(enum sandbox_role role)
 		add(&list, CAP_SETGID);
 		add(&list, CAP_KILL);
 		add(&list, CAP_NET_RAW);
+		add(&list, perf_capability());
 		/* Lets children empty their bounding sets. It gives nothing that the bounding set does not hold. */
 		add(&list, CAP_SETPCAP);
 		break;
@@ -102,13 +148,8 @@ static int set_caps(const struct list *permitted, const struct list *effective, 
 
 static int check_present(const struct list *list, struct err *e)
 {
-	__attribute__((cleanup(cap_owner_free))) cap_t caps = cap_get_proc();
-
-	if (!caps)
-		return err_errno(e, ERR_INTERNAL, "capget");
 	for (size_t i = 0; i < list->count; i++) {
-		cap_flag_value_t value = CAP_CLEAR;
-		if (cap_get_flag(caps, list->cap[i], CAP_PERMITTED, &value) || value != CAP_SET) {
+		if (!is_permitted(list->cap[i])) {
 			char *name = cap_to_name(list->cap[i]);
 			err_set(e, ERR_KERNEL_NO_BPF,
 				"this process does not have %s: not root, or a container without it",
@@ -168,6 +209,13 @@ int sandbox_capabilities(enum sandbox_role role, struct err *e)
 	if (set_caps(&permitted, &own, e))
 		return -1;
 	return role == SANDBOX_SUPERVISOR ? 0 : no_new_privs(e);
+}
+
+int sandbox_bounding(enum sandbox_role role, struct err *e)
+{
+	const struct list keep = role_list(role);
+
+	return drop_bounding(&keep, NULL, e);
 }
 
 int sandbox_identity(uid_t uid, gid_t gid, struct err *e)

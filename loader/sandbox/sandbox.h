@@ -13,12 +13,17 @@ enum sandbox_role { SANDBOX_SUPERVISOR, SANDBOX_MONITOR, SANDBOX_WORKER, SANDBOX
 /* Reduces a root process to the role's capabilities: bounding set, ambient and inheritable empty, permitted and
  * effective as listed, no_new_privs. Called before anything hostile is read.
  * The supervisor is the exception: its bounding set keeps what a monitor needs and it may gain privileges by exec, since
- * that is how it starts the monitor again; its permitted set holds only its own.
+ * that is how it starts the monitor again; its permitted set holds only its own. For perf events it has CAP_PERFMON, or
+ * CAP_SYS_ADMIN where this kernel asks for that: kernel.perf_event_paranoid above 2, or older than Linux 6.6. A process
+ * that has no CAP_SYS_ADMIN keeps CAP_PERFMON then; the events are refused.
  * ERR_KERNEL_NO_BPF if the process does not have what the role needs. */
 MUST_CHECK int sandbox_capabilities(enum sandbox_role role, struct err *e);
 
 /* The same error, and nothing changed: before anything is prepared that a process without them could not use. */
 MUST_CHECK int sandbox_check(enum sandbox_role role, struct err *e);
+
+/* Limits the bounding set to the role's, so that the program of that role never has more. Needs CAP_SETPCAP. */
+MUST_CHECK int sandbox_bounding(enum sandbox_role role, struct err *e);
 
 /* The names of the role's capabilities on this kernel, comma-separated, as cap_to_text(3) writes them. */
 void sandbox_capability_names(enum sandbox_role role, char *dst, size_t size);

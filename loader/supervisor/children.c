@@ -101,6 +101,8 @@ static void child_main(const struct children *c, enum child_kind kind, const int
 	} else if ((kind == CHILD_WORKER && sandbox_identity(c->ids.worker_uid, c->ids.worker_gid, &e)) ||
 		   (kind == CHILD_UNPACKER && sandbox_identity(c->ids.unpacker_uid, c->ids.unpacker_gid, &e))) {
 		err_wrap(&e, "identity");
+	} else if (kind == CHILD_MONITOR && sandbox_bounding(SANDBOX_MONITOR, &e)) {
+		err_wrap(&e, "capabilities");
 	} else {
 		fexecve(parked[1], (char *const *)(uintptr_t)args, environment);
 		err_errno(&e, ERR_IO, "exec");

@@ -9,6 +9,7 @@
 #include "loader/ipc/msg.h"
 #include "loader/ipc/supervisor.h"
 #include "loader/supervisor/notify.h"
+#include "loader/supervisor/perf.h"
 
 /* One worker, and unpackers one at a time; a few more while dead ones wait to be reaped. */
 enum { UNPACKERS_AT_ONCE = 4, WORKERS_AT_ONCE = 2 };
@@ -74,6 +75,11 @@ static int answer(struct server *s, const struct supervisor_request *request, co
 		return 0;
 	case SUPERVISOR_PACKET_SOCKET:
 		*out_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (*out_fd < 0)
+			reply->errnum = errno;
+		return 0;
+	case SUPERVISOR_PERF_EVENT:
+		*out_fd = perf_open(&request->perf, fds[0]);
 		if (*out_fd < 0)
 			reply->errnum = errno;
 		return 0;

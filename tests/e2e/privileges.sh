@@ -51,8 +51,13 @@ check_eq worker_not_dumpable 0 "$(stat -c %u "/proc/$worker/mem")"
 check_eq worker_no_core_files "0" "$(awk '/Max core file size/ { print $5 }' "/proc/$worker/limits")"
 check_eq worker_no_processes "0" "$(awk '/Max processes/ { print $3 }' "/proc/$worker/limits")"
 
-# ---- supervisor ----
-check_eq supervisor_CapEff "$(mask "$setuid" "$setgid" "$kill_" "$net_raw" "$setpcap")" "$(field "$supervisor" CapEff)"
+# ---- supervisor: SYS_ADMIN for perf events where this kernel asks for it, else PERFMON ----
+perf=$perfmon
+[ "$(cat /proc/sys/kernel/perf_event_paranoid)" -le 2 ] || perf=$sys_admin
+[ "$(printf '6.6\n%s\n' "$(uname -r)" | sort -V | head -n 1)" = 6.6 ] || perf=$sys_admin
+for set in CapPrm CapEff; do
+	check_eq "supervisor_$set" "$(mask "$setuid" "$setgid" "$kill_" "$net_raw" "$setpcap" "$perf")" "$(field "$supervisor" "$set")"
+done
 check_eq supervisor_CapInh "$none" "$(field "$supervisor" CapInh)"
 check_eq supervisor_CapAmb "$none" "$(field "$supervisor" CapAmb)"
 check supervisor_is_the_daemon test "$supervisor" -eq "$E2E_DAEMON"
@@ -121,6 +126,20 @@ check_eq no_new_privs_monitor_caps "$monitor_caps" "$(field "$monitor" CapEff)"
 kill -9 "$monitor"
 monitor_is_back() { [ "$(load status --json | jq -r .daemon.pid)" != "$monitor" ]; }
 check no_new_privs_monitor_restarts wait_for 10 monitor_is_back
+daemon_stop
+OBSLOAD=$plain_load
+
+# ---- without CAP_SYS_ADMIN: PERFMON takes its place, and the daemon serves ----
+cat >"$E2E_TMP/no-admin" <<END
+#!/bin/sh
+[ "\$1" = run ] && exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin $plain_load "\$@"
+exec $plain_load "\$@"
+END
+chmod 755 "$E2E_TMP/no-admin"
+OBSLOAD=$E2E_TMP/no-admin
+daemon_start
+supervisor=$(awk '$1 == "PPid:" { print $2 }' "/proc/$(load status --json | jq -r .daemon.pid)/status")
+check_eq no_admin_supervisor_caps "$(mask "$setuid" "$setgid" "$kill_" "$net_raw" "$setpcap" "$perfmon")" "$(field "$supervisor" CapEff)"
 daemon_stop
 OBSLOAD=$plain_load
 
