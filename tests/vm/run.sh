@@ -31,7 +31,7 @@ copy() {
 }
 
 make_root() {
-	mkdir -p "$work/root"/{bin,dev,proc,sys,tmp,etc,run,var/lib,obs/bundles,obs/tests}
+	mkdir -p "$work/root"/{bin,dev,proc,sys,tmp,etc,run,home,var/lib,obs/bundles,obs/tests}
 	copy "$(command -v busybox)" bin/busybox
 	for program in bin/obspkg bin/obsload libexec/obsload/monitor libexec/obsload/worker libexec/obsload/unpacker; do
 		copy "$build/$program" "obs/$program"
@@ -40,7 +40,7 @@ make_root() {
 	copy "$(command -v bpftool || echo /usr/sbin/bpftool)" bin/bpftool
 	copy "$(command -v jq)" bin/jq
 	copy "$(command -v dnsmasq || echo /usr/sbin/dnsmasq)" bin/dnsmasq
-	for test in ${VM_TESTS:-monitor_kernel}; do
+	for test in ${VM_TESTS:-monitor_kernel sandbox_roles supervisor_perf}; do
 		[ -f "$build/tests/bin/$test" ] && copy "$build/tests/bin/$test" "obs/tests/$test"
 	done
 	[ -d "$build/tests/bpf" ] && mkdir -p "$work/root/obs/tests/bpf" && cp "$build"/tests/bpf/*.o "$work/root/obs/tests/bpf/"
@@ -73,6 +73,7 @@ for module in /modules/*.ko; do
 done
 ip link set lo up
 echo "kernel $(uname -r)"
+echo "perf_event_paranoid $(cat /proc/sys/kernel/perf_event_paranoid)"
 sh /obs/guest.sh
 echo "guest ended with $?"
 poweroff -f
@@ -100,9 +101,12 @@ for kernel in "${kernels[@]}"; do
 		continue
 	fi
 	with_modules "$kernel" "$vmlinuz"
+	# 7.x without cmpxchg16b takes socket storage only from a debugging allocator (kmalloc_nolock).
+	append=
+	[ "$kernel" = 7 ] && append=slab_debug=F
 	# Without cmpxchg16b: its emulation in QEMU 7.2 now and then corrupts EFLAGS, and kernels since 6.5 use it to allocate.
 	timeout "$timeout" qemu-system-x86_64 -M q35 -cpu qemu64,-cx16 -m 1536 -smp 2 -nographic -no-reboot -kernel "$vmlinuz" \
-		-initrd "$work/init-$kernel.gz" -append "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,bpf" \
+		-initrd "$work/init-$kernel.gz" -append "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,bpf $append" \
 		</dev/null 2>&1 | tr -d '\r' >"$log"
 	good=$(grep -c '^ok ' "$log")
 	bad=$(grep -c '^FAIL ' "$log")
