@@ -73,7 +73,6 @@ int kernel_bundle_new(const struct kernel_host *host, const struct verified_bund
 	kb->host.pin_root = kb->pin_root;
 	kb->host.cgroup_root = kb->cgroup_root;
 	kb->uprobe_multi = probe_uprobe_multi();
-	kb->kprobe_multi = probe_perf_refused() && probe_kprobe_multi();
 	for (size_t i = 0; i < m->object_count; i++)
 		if (strcmp(m->objects[i].arch, arch) == 0 && add_object(kb, &m->objects[i], e))
 			return -1;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "keys/gate.h"
+#include "loader/ipc/supervisor.h"
 
 struct kernel_bundle;
 
@@ -16,6 +17,10 @@ struct kernel_host {
 	/* A fresh unbound AF_PACKET socket for socket filter programs (needs CAP_NET_RAW, which the supervisor has). */
 	int (*packet_socket)(void *ctx, int *out_fd, struct err *e);
 	void *packet_ctx;
+	/* A perf event as loader/ipc/supervisor.h has them, disabled. file_fd: the file of a uprobe, else -1. The error's
+	 * errnum is the kernel's; EACCES and EPERM: it is not for us, whatever the event. */
+	int (*perf_event)(void *ctx, const struct supervisor_perf *perf, int file_fd, int *out_fd, struct err *e);
+	void *perf_ctx;
 	/* Progress of long steps, may be NULL: "loading", done, of. */
 	void (*progress)(void *ctx, const char *what, unsigned step, unsigned steps);
 	void *progress_ctx;

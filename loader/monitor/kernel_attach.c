@@ -1,10 +1,8 @@
-#include <linux/perf_event.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 #include "loader/monitor/kernel_impl.h"
 
-enum { FREQUENCY_DEFAULT = 49, FREQUENCY_MAX = 10000, INTERVAL_MIN_MS = 10, INTERVAL_MAX_MS = 3600000 };
+enum { FREQUENCY_DEFAULT = 49, INTERVAL_MIN_MS = 10, INTERVAL_MAX_MS = 3600000 };
 
 /* ---- options: "key=value key=value" ---- */
 
@@ -42,7 +40,7 @@ static bool option_set(struct attach_options *o, const char *key, const char *va
 		return o->egress || strcmp(value, "ingress") == 0;
 	}
 	if (strcmp(key, "frequency") == 0)
-		return option_number(value, 1, FREQUENCY_MAX, &o->frequency) == 0;
+		return option_number(value, 1, SUPERVISOR_PERF_FREQUENCY_MAX, &o->frequency) == 0;
 	if (strcmp(key, "interval_ms") == 0)
 		return option_number(value, INTERVAL_MIN_MS, INTERVAL_MAX_MS, &o->interval_ms) == 0;
 	if (strcmp(key, "map") == 0) {
@@ -141,18 +139,6 @@ void detach_prog(struct kernel_bundle *kb, size_t i)
 
 /* ---- kinds that libbpf attaches ---- */
 
-static int attach_tp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
-{
-	char category[128];
-	const char *slash = strchr(p->program->target, '/');
-
-	(void)kb;
-	if (!slash || (size_t)(slash - p->program->target) >= sizeof(category))
-		return err_set(e, ERR_KERNEL_ATTACH, "tracepoint \"%s\" is no category/name", p->program->target);
-	snprintf(category, sizeof(category), "%.*s", (int)(slash - p->program->target), p->program->target);
-	return attachment_add_link(p, bpf_program__attach_tracepoint(p->bpf, category, slash + 1), e);
-}
-
 static int attach_raw_tp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
 {
 	(void)kb;
@@ -180,71 +166,23 @@ int attach_split_offset(char *symbol, size_t *offset, struct err *e)
 	return 0;
 }
 
-static int attach_kprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
-{
-	char symbol[256];
-	LIBBPF_OPTS(bpf_kprobe_opts, opts, .retprobe = strcmp(p->program->attach, "kretprobe") == 0);
-
-	snprintf(symbol, sizeof(symbol), "%s", p->program->target);
-	if (kb->kprobe_multi) {
-		const char *name = symbol;
-		LIBBPF_OPTS(bpf_kprobe_multi_opts, multi, .syms = &name, .cnt = 1, .retprobe = opts.retprobe);
-		return attachment_add_link(p, bpf_program__attach_kprobe_multi_opts(p->bpf, NULL, &multi), e);
-	}
-	if (attach_split_offset(symbol, &opts.offset, e))
-		return -1;
-	return attachment_add_link(p, bpf_program__attach_kprobe_opts(p->bpf, symbol, &opts), e);
-}
-
-/* Software cpu-clock on every CPU: works without hardware counters, in virtual machines too. */
-static int attach_perf_event(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
-{
-	struct perf_event_attr attr = {
-	    .type = PERF_TYPE_SOFTWARE,
-	    .size = sizeof(attr),
-	    .config = PERF_COUNT_SW_CPU_CLOCK,
-	    .freq = 1,
-	    .sample_freq = p->options.frequency,
-	};
-	int cpus = libbpf_num_possible_cpus();
-
-	(void)kb;
-	for (int cpu = 0; cpu < cpus; cpu++) {
-		int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-		if (fd < 0 && errno == ENODEV)
-			continue; /* possible, but not online */
-		if (fd < 0)
-			return err_errno(e, ERR_KERNEL_ATTACH, "cpu-clock at %u Hz on CPU %d", p->options.frequency,
-					 cpu);
-		struct bpf_link *link = bpf_program__attach_perf_event(p->bpf, fd);
-		if (!link) {
-			err_errno(e, ERR_KERNEL_ATTACH, "cpu-clock on CPU %d", cpu);
-			close(fd);
-			return -1;
-		}
-		if (attachment_add_link(p, link, e))
-			return -1;
-	}
-	return p->attachment_count ? 0 : err_set(e, ERR_KERNEL_ATTACH, "no CPU to sample");
-}
-
 /* ---- every kind ---- */
 
 static const struct {
 	const char *kind;
 	int (*attach)(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 } kinds[] = {
-    {"tp", attach_tp},
+    {"tp", perf_attach_tp},
     {"raw_tp", attach_raw_tp},
     {"tp_btf", attach_trace},
     {"fentry", attach_trace},
     {"fexit", attach_trace},
-    {"kprobe", attach_kprobe},
-    {"kretprobe", attach_kprobe},
+    {"kprobe", perf_attach_kprobe},
+    {"kretprobe", perf_attach_kprobe},
     {"uprobe", uprobe_attach},
     {"uretprobe", uprobe_attach},
     {"usdt", usdt_attach},
-    {"perf_event", attach_perf_event},
+    {"perf_event", perf_attach_clock},
     {"cgroup_skb", net_attach_cgroup},
     {"sockops", net_attach_cgroup},
     {"socket", net_attach_socket},

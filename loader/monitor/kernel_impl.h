@@ -2,8 +2,7 @@
  *
  * Invariants
  * 1. A program is `chosen` only if it is `available`; of a group, the chosen ones share one order.
- * 2. program.fd and map.fd are descriptors of our own; the libbpf objects they came from may be closed at any time,
- *    except that USDT links need theirs.
+ * 2. program.fd and map.fd are descriptors of our own; the libbpf objects they came from may be closed at any time.
  * 3. Every step that can fail leaves kernel objects that kernel_remove or kernel_close knows of.
  */
 #ifndef OBS_MONITOR_KERNEL_IMPL_H
@@ -79,7 +78,6 @@ struct kernel_object {
 	struct kernel_map *maps;    /* as object->maps */
 	struct bpf_object **libbpf; /* one a load: the first, and one for each later addition */
 	size_t libbpf_count;
-	bool keep_libbpf; /* USDT links refer to it */
 };
 
 struct kernel_bundle {
@@ -93,7 +91,6 @@ struct kernel_bundle {
 	struct kernel_program *views; /* what callers see, as progs */
 	size_t prog_count;
 	bool uprobe_multi; /* the kernel has uprobe links of its own (Linux 6.6), which need no perf event */
-	bool kprobe_multi; /* use such links for kprobes, since perf events are refused (Linux 5.18) */
 	bool pins;         /* pins exist: detaching at close would lose what shall go on */
 	bool tc_record;    /* the folder under construction holds records of tc filters */
 };
@@ -135,8 +132,8 @@ struct probe;
 MUST_CHECK int probe_new(const struct kernel_host *host, struct probe **out, struct err *e);
 void probe_free(struct probe **p);
 bool probe_uprobe_multi(void);
-bool probe_kprobe_multi(void);
-bool probe_perf_refused(void);
+/* Where tracefs is mounted, NULL: nowhere. */
+const char *probe_tracefs(void);
 MUST_CHECK int probe_requirements(const struct probe *p, const struct manifest *m, struct err *e);
 /* False: this kernel or host lacks it, and reason says what. True: it may still refuse. */
 bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size);
@@ -195,8 +192,21 @@ struct uprobe_multi {
 int uprobe_multi_link(int prog_fd, const struct uprobe_multi *at);
 
 /* ---- kernel_usdt.c ---- */
-MUST_CHECK int usdt_attach_multi(struct kernel_bundle *kb, struct kernel_prog *p, const char *path,
-				 const char *provider, const char *name, struct err *e);
+MUST_CHECK int usdt_attach_places(struct kernel_bundle *kb, struct kernel_prog *p, const char *path,
+				  const char *provider, const char *name, struct err *e);
+
+/* ---- kernel_perf.c ---- */
+/* Whether the host opens no perf event at all for us. */
+bool perf_refused(const struct kernel_host *host);
+MUST_CHECK int perf_attach_tp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+MUST_CHECK int perf_attach_kprobe(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+MUST_CHECK int perf_attach_clock(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+struct perf_uprobe {
+	uint64_t offset, semaphore, cookie; /* as in struct uprobe_multi */
+	bool at_return;
+};
+MUST_CHECK int perf_attach_uprobe(struct kernel_bundle *kb, struct kernel_prog *p, const char *path,
+				  const struct perf_uprobe *at, struct err *e);
 
 /* ---- kernel_pin.c ---- */
 /* Records a tc filter that is about to be made, so that a crash leaves something to find it by. */

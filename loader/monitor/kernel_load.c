@@ -150,11 +150,6 @@ static void refusal_free(struct refusal *r)
 
 void object_close_libbpf(struct kernel_bundle *kb, struct kernel_object *o)
 {
-	if (o->keep_libbpf && kb->prog_count) {
-		for (size_t i = 0; i < kb->prog_count; i++)
-			if (&kb->objects[kb->progs[i].object] == o && kb->progs[i].attached)
-				return;
-	}
 	for (size_t i = 0; i < kb->prog_count; i++)
 		if (&kb->objects[kb->progs[i].object] == o)
 			kb->progs[i].bpf = NULL;
@@ -170,21 +165,10 @@ static bool wants(const struct kernel_bundle *kb, size_t i, const struct kernel_
 	return &kb->objects[kb->progs[i].object] == o && kb->progs[i].chosen && kb->progs[i].fd < 0;
 }
 
-/* libbpf's bookkeeping of USDT starts afresh with each load, so its maps are never shared between two; ours does not. */
-static bool is_libbpf_own(const struct kernel_bundle *kb, const char *name)
-{
-	return !kb->uprobe_multi && strncmp(name, "__bpf_usdt_", strlen("__bpf_usdt_")) == 0;
-}
-
 static bool is_uprobe(const struct kernel_prog *p)
 {
 	return strcmp(p->program->attach, "uprobe") == 0 || strcmp(p->program->attach, "uretprobe") == 0 ||
 	       strcmp(p->program->attach, "usdt") == 0;
-}
-
-static bool is_kprobe(const struct kernel_prog *p)
-{
-	return strcmp(p->program->attach, "kprobe") == 0 || strcmp(p->program->attach, "kretprobe") == 0;
 }
 
 static void set_up_program(const struct kernel_bundle *kb, const struct kernel_prog *p, struct bpf_program *program)
@@ -192,8 +176,6 @@ static void set_up_program(const struct kernel_bundle *kb, const struct kernel_p
 	bpf_program__set_autoload(program, true);
 	if (kb->uprobe_multi && is_uprobe(p))
 		bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
-	if (kb->kprobe_multi && is_kprobe(p))
-		bpf_program__set_expected_attach_type(program, BPF_TRACE_KPROBE_MULTI);
 }
 
 static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct bpf_object **out, struct err *e)
@@ -220,8 +202,7 @@ static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct
 }
 
 /* Maps are matched before reuse, which gives them the kernel's shortened names. */
-static int prepare_maps(const struct kernel_bundle *kb, struct kernel_object *o, struct bpf_object *obj,
-			struct bpf_map **maps, struct err *e)
+static int prepare_maps(struct kernel_object *o, struct bpf_object *obj, struct bpf_map **maps, struct err *e)
 {
 	struct bpf_map *map;
 
@@ -241,8 +222,7 @@ static int prepare_maps(const struct kernel_bundle *kb, struct kernel_object *o,
 			return err_errno(e, ERR_KERNEL_LOAD, "map %s", name);
 	}
 	for (size_t m = 0; m < o->object->map_count; m++)
-		if (maps[m] && o->maps[m].fd >= 0 && !is_libbpf_own(kb, o->maps[m].map->name) &&
-		    bpf_map__reuse_fd(maps[m], o->maps[m].fd))
+		if (maps[m] && o->maps[m].fd >= 0 && bpf_map__reuse_fd(maps[m], o->maps[m].fd))
 			return err_errno(e, ERR_KERNEL_LOAD, "map %s", o->maps[m].map->name);
 	return 0;
 }
@@ -335,7 +315,7 @@ static enum load_result load_object(struct kernel_bundle *kb, struct kernel_obje
 		return LOAD_FAILED;
 	}
 	libbpf_print_fn_t before = listen_to_libbpf(&said);
-	if (open_object(kb, o, &obj, e) || prepare_maps(kb, o, obj, maps, e))
+	if (open_object(kb, o, &obj, e) || prepare_maps(o, obj, maps, e))
 		goto out;
 	int error = bpf_object__load(obj);
 	if (error) {

@@ -242,7 +242,7 @@ static int pin_link(const char *base, const struct kernel_object *o, const struc
 	int fd = attachment_fd(&p->attachments[n]);
 
 	*pinned = p->attachments[n].kind == ATTACHMENT_TC;
-	/* Perf events before Linux 5.15, sockets and USDT have no link of the kernel's. */
+	/* Perf events before Linux 5.15 and sockets have no link of the kernel's. */
 	if (*pinned || fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return 0;
 	snprintf(suffix, sizeof(suffix), ":%zu", n);

@@ -1,5 +1,4 @@
 #include <linux/magic.h>
-#include <linux/perf_event.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/statfs.h>
@@ -18,22 +17,12 @@ struct probe {
 	char *symbols;   /* /proc/kallsyms, read when first needed */
 	size_t symbols_size;
 	bool symbols_tried;
-	bool perf_refused;               /* perf_event_open() is not for us */
-	bool kprobe_multi, uprobe_multi; /* links that need no perf event */
-	signed char type[TYPE_COUNT];    /* 0: not asked, 1: the kernel has such programs, -1: it has not */
+	bool perf_refused;            /* not for us, not even by way of the supervisor */
+	bool uprobe_multi;            /* links that need no perf event */
+	signed char type[TYPE_COUNT]; /* 0: not asked, 1: the kernel has such programs, -1: it has not */
 };
 
 /* ---- ways to attach ---- */
-
-/* Debian's kernels have kernel.perf_event_paranoid=3, which keeps perf events from all but CAP_SYS_ADMIN. */
-bool probe_perf_refused(void)
-{
-	struct perf_event_attr attr = {
-	    .type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_DUMMY, .disabled = 1};
-	OWN_FD int fd = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
-
-	return fd < 0 && (errno == EACCES || errno == EPERM);
-}
 
 static int load_nothing(int attach_type)
 {
@@ -43,20 +32,8 @@ static int load_nothing(int attach_type)
 	return bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", insns, ARRAY_LEN(insns), &opts);
 }
 
-/* A symbol that is not there: a kernel that has such links says so, one that has not does not know the request. */
-bool probe_kprobe_multi(void)
-{
-	const char *symbol = "obs no such function";
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .kprobe_multi.cnt = 1, .kprobe_multi.syms = &symbol);
-	OWN_FD int prog = load_nothing(BPF_TRACE_KPROBE_MULTI);
-
-	if (prog < 0)
-		return false;
-	OWN_FD int link = bpf_link_create(prog, 0, BPF_TRACE_KPROBE_MULTI, &opts);
-	return link < 0 && (errno == ESRCH || errno == ENOENT);
-}
-
-/* The same with a folder, in which nothing can be probed. */
+/* A folder, in which nothing can be probed: a kernel that has such links says so, one that has not does not know the
+ * request. */
 bool probe_uprobe_multi(void)
 {
 	uint64_t offset = 0;
@@ -78,9 +55,8 @@ int probe_new(const struct kernel_host *host, struct probe **out, struct err *e)
 	libbpf_print_fn_t before = libbpf_set_print(NULL);
 	p->btf = btf__load_vmlinux_btf();
 	libbpf_set_print(before);
-	p->perf_refused = probe_perf_refused();
+	p->perf_refused = perf_refused(host);
 	p->uprobe_multi = probe_uprobe_multi();
-	p->kprobe_multi = probe_kprobe_multi();
 	*out = p;
 	return 0;
 }
@@ -211,7 +187,7 @@ static bool has_btf(const struct probe *p, const char *prefix, const char *name,
 	return p->btf && btf__find_by_name_kind(p->btf, full, kind) > 0;
 }
 
-static const char *tracefs(void)
+const char *probe_tracefs(void)
 {
 	if (access("/sys/kernel/tracing/events", F_OK) == 0)
 		return "/sys/kernel/tracing";
@@ -227,7 +203,7 @@ static bool has_event_source(const char *name)
 	snprintf(path, sizeof(path), "/sys/bus/event_source/devices/%s/type", name);
 	if (access(path, F_OK) == 0)
 		return true;
-	const char *root = tracefs();
+	const char *root = probe_tracefs();
 	snprintf(path, sizeof(path), "%s/%s_events", root ? root : "", name);
 	return root && access(path, F_OK) == 0;
 }
@@ -279,7 +255,7 @@ static bool needs_target(const struct manifest_program *program, char *needs, si
 
 static bool needs_perf(char *needs, size_t size)
 {
-	return needs_text(needs, size, "CAP_SYS_ADMIN, or kernel.perf_event_paranoid of 2 or less");
+	return needs_text(needs, size, "CAP_SYS_ADMIN in the supervisor, or kernel.perf_event_paranoid of 2 or less");
 }
 
 static bool probe_perf_event(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
@@ -290,7 +266,7 @@ static bool probe_perf_event(struct probe *p, const struct manifest_program *pro
 
 static bool probe_tp(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
 {
-	const char *root = tracefs();
+	const char *root = probe_tracefs();
 	char path[256];
 
 	if (!root)
@@ -332,9 +308,7 @@ static bool probe_kprobe(struct probe *p, const struct manifest_program *program
 				  program->attach, program->target);
 	if (!has_symbol(p, program->target))
 		return needs_target(program, needs, size);
-	if (p->perf_refused && (!p->kprobe_multi || strchr(program->target, '+')))
-		return needs_perf(needs, size);
-	return true;
+	return p->perf_refused ? needs_perf(needs, size) : true;
 }
 
 static bool probe_file(const struct probe *p, const struct manifest_program *program, char path[static PATH_MAX],

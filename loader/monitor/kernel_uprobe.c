@@ -4,7 +4,7 @@
 #include "loader/monitor/kernel_impl.h"
 
 /* Perf events for uprobes need CAP_SYS_ADMIN since the kernels of July 2025, also in their older stable branches. The
- * uprobe links that the kernel has had since 6.6 do not, and they can be pinned; libbpf 1.1 does not know them. */
+ * uprobe links that the kernel has had since 6.6 do not, so nobody is asked for them; libbpf 1.1 does not know them. */
 
 /* The part of union bpf_attr for BPF_LINK_CREATE of a uprobe_multi link (include/uapi/linux/bpf.h of Linux 6.6). */
 struct uprobe_multi_attr {
@@ -43,21 +43,12 @@ static int target_file(const struct kernel_prog *p, char path[static PATH_MAX], 
 	return 0;
 }
 
-static int not_permitted(const struct kernel_prog *p, struct err *e)
+static int attach_multi(struct kernel_prog *p, const char *path, const struct perf_uprobe *place, struct err *e)
 {
-	return err_set(e, ERR_KERNEL_ATTACH, "%s needs CAP_SYS_ADMIN before Linux 6.6", p->program->section);
-}
-
-static int attach_multi(struct kernel_prog *p, const char *path, const char *symbol, size_t add, struct err *e)
-{
-	uint64_t offset;
-
-	if (!target_symbol(path, symbol, &offset))
-		return err_set(e, ERR_KERNEL_ATTACH, "there is no function %s in %s", symbol, path);
-	offset += add;
-	struct uprobe_multi at = {
-	    .path = path, .offsets = &offset, .count = 1, .at_return = strcmp(p->program->attach, "uretprobe") == 0};
+	const struct uprobe_multi at = {
+	    .path = path, .offsets = &place->offset, .count = 1, .at_return = place->at_return};
 	OWN_FD int fd = uprobe_multi_link(p->fd, &at);
+
 	if (fd < 0)
 		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
 	return attachment_add_fd(p, &fd, e);
@@ -65,19 +56,16 @@ static int attach_multi(struct kernel_prog *p, const char *path, const char *sym
 
 int uprobe_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
 {
+	struct perf_uprobe at = {.at_return = strcmp(p->program->attach, "uretprobe") == 0};
 	char path[PATH_MAX], symbol[512];
-	size_t offset;
+	size_t add;
 
-	if (target_file(p, path, symbol, sizeof(symbol), e) || attach_split_offset(symbol, &offset, e))
+	if (target_file(p, path, symbol, sizeof(symbol), e) || attach_split_offset(symbol, &add, e))
 		return -1;
-	if (kb->uprobe_multi)
-		return attach_multi(p, path, symbol, offset, e);
-	LIBBPF_OPTS(bpf_uprobe_opts, opts, .func_name = symbol,
-		    .retprobe = strcmp(p->program->attach, "uretprobe") == 0);
-	struct bpf_link *link = bpf_program__attach_uprobe_opts(p->bpf, -1, path, offset, &opts);
-	if (!link && errno == EACCES)
-		return not_permitted(p, e);
-	return attachment_add_link(p, link, e);
+	if (!target_symbol(path, symbol, &at.offset))
+		return err_set(e, ERR_KERNEL_ATTACH, "there is no function %s in %s", symbol, path);
+	at.offset += add;
+	return kb->uprobe_multi ? attach_multi(p, path, &at, e) : perf_attach_uprobe(kb, p, path, &at, e);
 }
 
 int usdt_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
@@ -90,11 +78,5 @@ int usdt_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
 	if (!name)
 		return err_set(e, ERR_KERNEL_ATTACH, "target \"%s\" is no file:provider:name", p->program->target);
 	*name++ = '\0';
-	if (kb->uprobe_multi)
-		return usdt_attach_multi(kb, p, path, provider, name, e);
-	kb->objects[p->object].keep_libbpf = true;
-	struct bpf_link *link = bpf_program__attach_usdt(p->bpf, -1, path, provider, name, NULL);
-	if (!link && errno == EACCES)
-		return not_permitted(p, e);
-	return attachment_add_link(p, link, e);
+	return usdt_attach_places(kb, p, path, provider, name, e);
 }

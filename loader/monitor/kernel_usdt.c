@@ -3,9 +3,9 @@
 
 #include "loader/monitor/kernel_impl.h"
 
-/* USDT on uprobe links. libbpf's programs (<bpf/usdt.bpf.h>) take the attach cookie as the number of a specification in
- * the map __bpf_usdt_specs, which says where each argument is. libbpf 1.1 fills it for perf events only; this does the
- * same for uprobe links. */
+/* USDT on uprobe links, or on perf events of the supervisor's. libbpf's programs (<bpf/usdt.bpf.h>) take the attach cookie
+ * as the number of a specification in the map __bpf_usdt_specs, which says where each argument is. libbpf 1.1 fills it
+ * for perf events that it opens itself only; this does the same for ours. */
 
 enum usdt_arg_type { ARG_CONST, ARG_REG, ARG_REG_DEREF };
 
@@ -236,8 +236,24 @@ static int take_share(const struct kernel_bundle *kb, const struct kernel_prog *
 	return 0;
 }
 
-int usdt_attach_multi(struct kernel_bundle *kb, struct kernel_prog *p, const char *path, const char *provider,
-		      const char *name, struct err *e)
+static int attach_multi(struct kernel_prog *p, const char *path, const struct sites *s, struct err *e)
+{
+	struct uprobe_multi at = {
+	    .path = path,
+	    .offsets = s->offsets,
+	    .semaphores = s->any_semaphore ? s->semaphores : NULL,
+	    .cookies = s->cookies,
+	    .count = s->count,
+	};
+	OWN_FD int fd = uprobe_multi_link(p->fd, &at);
+
+	if (fd < 0)
+		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
+	return attachment_add_fd(p, &fd, e);
+}
+
+int usdt_attach_places(struct kernel_bundle *kb, struct kernel_prog *p, const char *path, const char *provider,
+		       const char *name, struct err *e)
 {
 	struct sites s __attribute__((cleanup(sites_clear))) = {.specs = -1, .e = e};
 
@@ -248,15 +264,13 @@ int usdt_attach_multi(struct kernel_bundle *kb, struct kernel_prog *p, const cha
 		return -1;
 	if (s.count == 0)
 		return err_set(e, ERR_KERNEL_ATTACH, "there is no probe %s:%s in %s", provider, name, path);
-	struct uprobe_multi at = {
-	    .path = path,
-	    .offsets = s.offsets,
-	    .semaphores = s.any_semaphore ? s.semaphores : NULL,
-	    .cookies = s.cookies,
-	    .count = s.count,
-	};
-	OWN_FD int fd = uprobe_multi_link(p->fd, &at);
-	if (fd < 0)
-		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
-	return attachment_add_fd(p, &fd, e);
+	if (kb->uprobe_multi)
+		return attach_multi(p, path, &s, e);
+	for (uint32_t i = 0; i < s.count; i++) {
+		const struct perf_uprobe at = {
+		    .offset = s.offsets[i], .semaphore = s.semaphores[i], .cookie = s.cookies[i]};
+		if (perf_attach_uprobe(kb, p, path, &at, e))
+			return -1;
+	}
+	return 0;
 }

@@ -51,12 +51,6 @@ static bool object_has_map_id(const struct kernel_object *o, uint32_t id)
 	return false;
 }
 
-/* USDT programs that were loaded a second time for libbpf have bookkeeping maps of their own. */
-static bool may_have_more_maps(const struct kernel_bundle *kb, const struct kernel_prog *p)
-{
-	return !kb->uprobe_multi && strcmp(p->program->attach, "usdt") == 0;
-}
-
 int view_check_program(const struct kernel_bundle *kb, size_t i, int fd, struct err *e)
 {
 	const struct kernel_prog *p = &kb->progs[i];
@@ -73,7 +67,7 @@ int view_check_program(const struct kernel_bundle *kb, size_t i, int fd, struct 
 			       type ? type : "unknown", p->program->type);
 	if (!same_name(info.name, p->program->name))
 		return err_set(e, ERR_KERNEL_VIEW, "%s: named %.16s in the kernel", label, info.name);
-	for (uint32_t m = 0; m < count && !may_have_more_maps(kb, p); m++)
+	for (uint32_t m = 0; m < count; m++)
 		if (!object_has_map_id(&kb->objects[p->object], ids[m]))
 			return err_set(e, ERR_KERNEL_VIEW, "%s: uses map %u, which is not of its object", label,
 				       ids[m]);

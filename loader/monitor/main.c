@@ -46,6 +46,11 @@ static int packet_socket(void *ctx, int *out_fd, struct err *e)
 	return parent_packet_socket(ctx, out_fd, e);
 }
 
+static int perf_event(void *ctx, const struct supervisor_perf *perf, int file_fd, int *out_fd, struct err *e)
+{
+	return parent_perf_event(ctx, perf, file_fd, out_fd, e);
+}
+
 static void signal_ready(void *ctx, uint32_t events)
 {
 	struct monitor *m = ctx;
@@ -128,6 +133,8 @@ static void wire(struct monitor *m, char **argv)
 	m->bundles.host.cgroup_root = argv[4][0] ? argv[4] : NULL;
 	m->bundles.host.packet_socket = packet_socket;
 	m->bundles.host.packet_ctx = &m->parent;
+	m->bundles.host.perf_event = perf_event;
+	m->bundles.host.perf_ctx = &m->parent;
 	m->control.loop = &m->loop;
 	m->control.bundles = &m->bundles;
 	m->control.listen_fd = MONITOR_FD_CONTROL;

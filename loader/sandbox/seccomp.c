@@ -44,7 +44,6 @@ static const int unpacker_calls[] = {CALL(memfd_create)};
 
 static const int monitor_calls[] = {
     CALL(bpf),
-    CALL(perf_event_open),
     CALL(ioctl),
     CALL(openat),
     CALL(openat2),

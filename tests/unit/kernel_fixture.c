@@ -14,6 +14,7 @@
 
 #include "bundles/base/file.h"
 #include "keys/object.h"
+#include "loader/supervisor/perf.h"
 #include "tests/unit/pki.h"
 
 static char scratch[64], pin_root[96];
@@ -167,6 +168,17 @@ static int packet_socket(void *ctx, int *out_fd, struct err *e)
 	return 0;
 }
 
+static int perf_event(void *ctx, const struct supervisor_perf *perf, int file_fd, int *out_fd, struct err *e)
+{
+	int fd = perf_open(perf, file_fd);
+
+	(void)ctx;
+	if (fd < 0)
+		return err_errno(e, ERR_IO, "perf event");
+	*out_fd = fd;
+	return 0;
+}
+
 static void loopback_up(void)
 {
 	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
@@ -194,7 +206,12 @@ void fixture_host(struct kernel_host *out)
 		die("tracefs");
 	snprintf(pin_root, sizeof(pin_root), "%s/obsload", scratch);
 	const char *cgroup = access("/sys/fs/cgroup/unified/cgroup.procs", F_OK) ? cgroups[1] : cgroups[0];
-	*out = (struct kernel_host){.pin_root = pin_root, .cgroup_root = cgroup, .packet_socket = packet_socket};
+	*out = (struct kernel_host){
+	    .pin_root = pin_root,
+	    .cgroup_root = cgroup,
+	    .packet_socket = packet_socket,
+	    .perf_event = perf_event,
+	};
 }
 
 void fixture_host_undo(void)

@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,7 +20,9 @@
 #include <cmocka.h>
 
 #include "loader/monitor/kernel_impl.h"
+#include "loader/monitor/parent.h"
 #include "loader/sandbox/sandbox.h"
+#include "loader/supervisor/serve.h"
 #include "tests/unit/kernel_fixture.h"
 
 static struct kernel_host host;
@@ -134,7 +137,6 @@ struct kind {
 	const char *lacking; /* what a kernel without it must name */
 	enum kernel_program_state pinned;
 	bool once;           /* runs at the start only */
-	bool perf_probe;     /* may need CAP_SYS_ADMIN, and then says so */
 	unsigned pins_since; /* its link can be pinned from that kernel on: 515 is 5.15 */
 };
 
@@ -233,9 +235,9 @@ static struct kind kinds[] = {
     {"kretprobe", "on_kretprobe", do_sleep, "kprobe", KERNEL_ATTACHED, .pins_since = 515},
     {"fentry", "on_fentry", do_sleep, "fentry", KERNEL_ATTACHED},
     {"fexit", "on_fexit", do_sleep, "fexit", KERNEL_ATTACHED},
-    {"uprobe", "on_uprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
-    {"uretprobe", "on_uretprobe", do_getpgid, NULL, KERNEL_ATTACHED, .perf_probe = true, .pins_since = 515},
-    {"usdt", "on_usdt", do_probe, "attach cookies", KERNEL_ATTACHED, .perf_probe = true, .pins_since = 606},
+    {"uprobe", "on_uprobe", do_getpgid, NULL, KERNEL_ATTACHED, .pins_since = 515},
+    {"uretprobe", "on_uretprobe", do_getpgid, NULL, KERNEL_ATTACHED, .pins_since = 515},
+    {"usdt", "on_usdt", do_probe, "attach cookies", KERNEL_ATTACHED, .pins_since = 515},
     {"perf_event", "on_perf_event", do_burn, NULL, KERNEL_ATTACHED, .pins_since = 515},
     {"cgroup_skb", "on_cgroup_skb", do_connect, NULL, KERNEL_ATTACHED},
     {"sockops", "on_sockops", do_connect, NULL, KERNEL_ATTACHED},
@@ -737,50 +739,72 @@ static pid_t start_actor(const struct kind *k)
 	return actor;
 }
 
-static int spare_socket = -1;
-
-static int hand_out_socket(void *ctx, int *out_fd, struct err *e)
+/* Answers like the daemon's supervisor, with its capabilities and its code, until it is killed. */
+static pid_t start_supervisor(int *out_sock)
 {
-	(void)ctx;
-	if (spare_socket < 0)
-		return err_set(e, ERR_IO, "no socket left");
-	*out_fd = TAKE_FD(spare_socket);
-	return 0;
+	struct server server = SERVER_INIT;
+	struct err e = ERR_INIT;
+	int pair[2];
+
+	must(msg_pair(pair, &e), &e);
+	pid_t supervisor = fork();
+	if (supervisor > 0) {
+		close(pair[1]);
+		*out_sock = pair[0];
+		return supervisor;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(pair[0]);
+	server.sock = pair[1];
+	if (sandbox_capabilities(SANDBOX_SUPERVISOR, &e))
+		_exit(err_print(stderr, "supervisor", &e, false));
+	while (server.sock >= 0) {
+		struct pollfd readable = {.fd = server.sock, .events = POLLIN};
+		if (poll(&readable, 1, -1) < 0 || serve_request(&server))
+			_exit(1);
+	}
+	_exit(0);
 }
 
-static int live_reduced(const struct kind *k, const struct verified_bundle *bundle)
+static int ask_packet_socket(void *ctx, int *out_fd, struct err *e)
 {
+	return parent_packet_socket(ctx, out_fd, e);
+}
+
+static int ask_perf_event(void *ctx, const struct supervisor_perf *perf, int file_fd, int *out_fd, struct err *e)
+{
+	return parent_perf_event(ctx, perf, file_fd, out_fd, e);
+}
+
+static int live_reduced(const struct kind *k, const struct verified_bundle *bundle, int supervisor)
+{
+	struct parent parent = {.sock = supervisor};
 	struct kernel_host reduced = host;
 	struct kind watched = *k;
 	struct kernel_bundle *kb = NULL;
 	struct err e = ERR_INIT;
 	bool adopted = false;
 
-	reduced.packet_socket = hand_out_socket;
-	int second = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	spare_socket = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	reduced.packet_socket = ask_packet_socket;
+	reduced.perf_event = ask_perf_event;
+	reduced.packet_ctx = reduced.perf_ctx = &parent;
 	watched.act = nothing;
 	if (sandbox_capabilities(SANDBOX_MONITOR, &e) || sandbox_seccomp(SANDBOX_MONITOR, &e))
 		return err_print(stderr, k->object, &e, false);
-	if (kernel_load(&reduced, bundle, &kb, &e)) {
-		if (k->lacking || (k->pins_since && strstr(e.frame[0], "perf_event_paranoid")))
-			return fprintf(stderr, "%s in the sandbox: %s\n", k->object, e.frame[0]) < 0;
-		return err_print(stderr, k->object, &e, false);
-	}
-	/* Before Linux 6.6 uprobes are perf events, which need CAP_SYS_ADMIN since July 2025. */
-	if (kernel_attach(kb, &e)) {
-		const char *why = strstr(e.frame[0], "needs CAP_SYS_ADMIN");
+	if (kernel_load(&reduced, bundle, &kb, &e) || kernel_attach(kb, &e)) {
+		bool known = k->lacking && strstr(e.frame[0], k->lacking) && !getenv("OBS_TEST_ALL_KINDS");
 		kernel_close(&kb);
-		if ((why && k->perf_probe) || (k->lacking && strstr(e.frame[0], k->lacking)))
-			return fprintf(stderr, "%s: %s\n", k->object, e.frame[0]) < 0;
+		if (known)
+			return fprintf(stderr, "%s in the sandbox: %s\n", k->object, e.frame[0]) < 0;
 		return err_print(stderr, k->object, &e, false);
 	}
 	if (!k->once && !rises(kb, &watched, 0))
 		return 4;
 	if (kernel_pin(kb, &e))
 		return err_print(stderr, k->object, &e, false);
+	if (program(kb, k->program)->state != pinned_state(k))
+		return 6;
 	kernel_close(&kb);
-	spare_socket = second;
 	if (kernel_adopt(&reduced, bundle, &adopted, &kb, &e) || !adopted)
 		return err_print(stderr, k->object, &e, false) + 32;
 	if (!k->once && !rises(kb, &watched, fixture_hits(kb, k->object, 0)))
@@ -796,12 +820,15 @@ static void every_kind_lives_in_the_monitor_sandbox(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		OWN(verified_bundle) struct verified_bundle *bundle = bundle_of(kinds[i].object);
 		int status = 0;
-		pid_t actor = start_actor(&kinds[i]), child = fork();
+		OWN_FD int sock = -1;
+		pid_t supervisor = start_supervisor(&sock), actor = start_actor(&kinds[i]), child = fork();
 		if (child == 0)
-			_exit(live_reduced(&kinds[i], bundle));
+			_exit(live_reduced(&kinds[i], bundle, sock));
 		assert_int_equal(waitpid(child, &status, 0), child);
 		kill(actor, SIGKILL);
+		kill(supervisor, SIGKILL);
 		waitpid(actor, NULL, 0);
+		waitpid(supervisor, NULL, 0);
 		if (status)
 			fail_msg("%s: status %#x", kinds[i].object, status);
 		assert_int_equal(fixture_programs(kinds[i].program, 0), 0);

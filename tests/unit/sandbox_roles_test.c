@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/netlink.h>
+#include <linux/perf_event.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -147,6 +149,14 @@ static int try_memfd(void)
 	return result(memfd_create("x", MFD_CLOEXEC));
 }
 
+static int try_perf(void)
+{
+	struct perf_event_attr attr = {
+	    .type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_CPU_CLOCK, .disabled = 1};
+
+	return result(syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
+}
+
 static void unprivileged(enum sandbox_role role)
 {
 	assert_int_equal(outcome(role, try_nothing), 0);
@@ -167,8 +177,8 @@ static void skip_unless_strict(void)
 
 static void unlisted(enum sandbox_role role)
 {
-	attempt *const calls[] = {try_bpf,    try_inet, try_packet,           try_netlink,
-				  try_ptrace, try_fork, try_executable_memory};
+	attempt *const calls[] = {try_bpf,  try_inet,   try_packet, try_netlink,
+				  try_perf, try_ptrace, try_fork,   try_executable_memory};
 
 	skip_unless_strict();
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
@@ -218,6 +228,7 @@ static void monitor_tries_unlisted_calls_is_refused(void **state)
 	assert_int_equal(outcome(SANDBOX_MONITOR, try_fork), EPERM);
 	assert_int_equal(outcome(SANDBOX_MONITOR, try_inet), EPERM);
 	assert_int_equal(outcome(SANDBOX_MONITOR, try_packet), EPERM);
+	assert_int_equal(outcome(SANDBOX_MONITOR, try_perf), EPERM);
 	assert_int_equal(outcome(SANDBOX_MONITOR, try_executable_memory), EPERM);
 }
 
@@ -332,6 +343,64 @@ static void capabilities_of_a_poor_process_say_which_is_missing(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* Of the kernel, not of the code under test: Debian's setting, and uprobes without links of their own. */
+static bool perf_needs_admin(void)
+{
+	OWN_FILE FILE *f = fopen("/proc/sys/kernel/perf_event_paranoid", "re");
+	struct utsname name;
+	unsigned major, minor;
+	int paranoid;
+
+	assert_int_equal(uname(&name), 0);
+	assert_int_equal(sscanf(name.release, "%u.%u", &major, &minor), 2);
+	return (f && fscanf(f, "%d", &paranoid) == 1 && paranoid > 2) || major * 100 + minor < 606;
+}
+
+/* Exactly these are effective, and the monitor's may be had again by exec. */
+static int supervisor_sets(bool without_admin)
+{
+	const cap_value_t admin = CAP_SYS_ADMIN;
+	cap_value_t perf = perf_needs_admin() && !without_admin ? CAP_SYS_ADMIN : CAP_PERFMON;
+	const cap_value_t own[] = {CAP_SETUID, CAP_SETGID, CAP_KILL, CAP_NET_RAW, CAP_SETPCAP, perf};
+	const cap_value_t monitors[] = {CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH};
+	struct err e = ERR_INIT;
+	cap_t caps = cap_get_proc();
+
+	if (without_admin && (cap_set_flag(caps, CAP_PERMITTED, 1, &admin, CAP_CLEAR) ||
+			      cap_set_flag(caps, CAP_EFFECTIVE, 1, &admin, CAP_CLEAR) || cap_set_proc(caps)))
+		return SETUP_FAILED;
+	if (sandbox_capabilities(SANDBOX_SUPERVISOR, &e))
+		return SETUP_FAILED;
+	caps = cap_get_proc();
+	for (cap_value_t cap = 0; cap < (cap_value_t)cap_max_bits(); cap++) {
+		cap_flag_value_t effective = CAP_CLEAR;
+		bool mine = false, bound = false;
+		for (size_t i = 0; i < ARRAY_LEN(own); i++)
+			mine |= own[i] == cap;
+		for (size_t i = 0; i < ARRAY_LEN(monitors); i++)
+			bound |= monitors[i] == cap;
+		if (cap_get_flag(caps, cap, CAP_EFFECTIVE, &effective) || (effective == CAP_SET) != mine)
+			return 1;
+		if ((cap_get_bound(cap) == 1) != (mine || bound))
+			return 2;
+	}
+	return sandbox_bounding(SANDBOX_MONITOR, &e) || cap_get_bound(CAP_SYS_ADMIN) || cap_get_bound(CAP_SETUID) ? 3
+														  : 0;
+}
+
+static void supervisor_has_the_perf_capability_of_this_kernel(void **state)
+{
+	(void)state;
+	for (int without_admin = 0; without_admin < 2; without_admin++) {
+		int status;
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(supervisor_sets(without_admin));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +411,7 @@ int main(void)
 	    cmocka_unit_test(monitor_tries_what_it_does_not_need_is_refused),
 	    cmocka_unit_test(monitor_tries_unlisted_calls_is_refused),
 	    cmocka_unit_test(monitor_does_its_work_is_allowed),
+	    cmocka_unit_test(supervisor_has_the_perf_capability_of_this_kernel),
 	    cmocka_unit_test(landlock_denies_etc_and_home),
 	    cmocka_unit_test(identity_gives_everything_up),
 	    cmocka_unit_test(identity_of_root_is_refused),
