@@ -8,7 +8,6 @@ enum { ID_MAX_BYTES = 32 };
 
 /* Programs on perf events. The events themselves come from the supervisor: many kernels ask CAP_SYS_ADMIN for them. */
 
-/* EACCES and EPERM are answers too: why stays the same, what helps is said. */
 static int open_event(const struct kernel_host *host, const struct supervisor_perf *want, int file_fd, int *out_fd,
 		      struct err *e)
 {
@@ -34,7 +33,7 @@ bool perf_refused(const struct kernel_host *host)
 	struct err e = ERR_INIT;
 	OWN_FD int fd = -1;
 
-	return open_event(host, &want, -1, &fd, &e) && e.errnum != ENODEV;
+	return open_event(host, &want, -1, &fd, &e) && (!host->perf_event || e.errnum == EACCES || e.errnum == EPERM);
 }
 
 /* libbpf makes a link of the kernel's where there are such (Linux 5.15), and enables the event. */

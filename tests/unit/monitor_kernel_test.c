@@ -836,6 +836,43 @@ static void every_kind_lives_in_the_monitor_sandbox(void **state)
 	}
 }
 
+static int refuse_perf_event(void *ctx, const struct supervisor_perf *perf, int file_fd, int *out_fd, struct err *e)
+{
+	(void)perf;
+	(void)file_fd;
+	(void)out_fd;
+	errno = *(int *)ctx;
+	return err_errno(e, ERR_IO, "perf event");
+}
+
+/* A supervisor without the capability, and one whose events fail for another reason. */
+static void perf_events_refused_is_a_reason(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *bundle = bundle_of("tp");
+	struct kernel_host refusing = host;
+	struct kernel_bundle *kb = NULL;
+	struct err e = ERR_INIT;
+	int why = EACCES;
+
+	(void)state;
+	refusing.perf_event = refuse_perf_event;
+	refusing.perf_ctx = &why;
+	assert_int_equal(kernel_load(&refusing, bundle, &kb, &e), -1);
+	assert_int_equal(e.code, ERR_KERNEL_REQUIREMENT);
+	assert_non_null(strstr(e.frame[0], "needs CAP_SYS_ADMIN in the supervisor, or kernel.perf_event_paranoid"));
+	refusing.perf_event = NULL;
+	assert_int_equal(kernel_load(&refusing, bundle, &kb, &e), -1);
+	assert_int_equal(e.code, ERR_KERNEL_REQUIREMENT);
+	refusing.perf_event = refuse_perf_event;
+	why = EMFILE; /* says nothing about the kernel */
+	must(kernel_load(&refusing, bundle, &kb, &e), &e);
+	assert_int_equal(kernel_attach(kb, &e), -1);
+	assert_int_equal(e.code, ERR_KERNEL_ATTACH);
+	assert_int_equal(e.errnum, EMFILE);
+	kernel_close(&kb);
+	assert_int_equal(fixture_programs("on_tp", 0), 0);
+}
+
 static void probe_says_whether_there_is_bpf(void **state)
 {
 	struct err e = ERR_INIT;
@@ -873,9 +910,10 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(two_serials_live_side_by_side),
 	    cmocka_unit_test(filter_of_a_killed_process_is_found),
 	    cmocka_unit_test(every_kind_lives_in_the_monitor_sandbox),
+	    cmocka_unit_test(perf_events_refused_is_a_reason),
 	    cmocka_unit_test(probe_says_whether_there_is_bpf),
 	};
-	size_t count = 18;
+	size_t count = 19;
 
 	fixture_host(&host);
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)

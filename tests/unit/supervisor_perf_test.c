@@ -23,11 +23,9 @@ enum { PAGE = 4096 };
 static uint32_t tracepoint_id(const char *path)
 {
 	OWN_FILE FILE *f = fopen(path, "re");
-	unsigned id = 0;
+	char line[16] = "";
 
-	if (!f || fscanf(f, "%u", &id) != 1)
-		return 0;
-	return id;
+	return f && fgets(line, sizeof(line), f) ? (uint32_t)strtoul(line, NULL, 10) : 0;
 }
 
 static struct supervisor_perf tracepoint(void)
