@@ -60,6 +60,15 @@ static int known_keys(struct reading *r, json_t *object, const char *const *know
 	return 0;
 }
 
+/* What a manifest would refuse, told where the author wrote it: C0, DEL, and C1, which is c2 80 to c2 9f in UTF-8. */
+static bool has_control(const char *text)
+{
+	for (const uint8_t *p = (const uint8_t *)text; *p; p++)
+		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+			return true;
+	return false;
+}
+
 static int get_text(struct reading *r, json_t *object, const char *key, size_t max, char **out)
 {
 	json_t *value = json_object_get(object, key);
@@ -71,9 +80,8 @@ static int get_text(struct reading *r, json_t *object, const char *key, size_t m
 	const char *text = json_string_value(value);
 	if (json_string_length(value) == 0 || json_string_length(value) > max)
 		return refuse(r, ERR_DEFINITION_VALUE, key, "1 to %zu bytes", max);
-	for (const char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 && *p != '\n')
-			return refuse(r, ERR_DEFINITION_VALUE, key, "holds a control character");
+	if (has_control(text))
+		return refuse(r, ERR_DEFINITION_VALUE, key, "holds a control character");
 	*out = strdup(text);
 	return *out ? 0 : err_errno(r->e, ERR_NOMEM, "definition");
 }

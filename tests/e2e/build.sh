@@ -160,6 +160,10 @@ definition "serial 0" definition.value '"serial": 1' '"serial": 0'
 definition "serial of 2^53" definition.value '"serial": 1' '"serial": 9007199254740992'
 definition "kernel" definition.value '"5.10"' '"5.10; reboot"'
 definition "version" definition.value 1.0.0 '1.0.0 `id`'
+for control in '\n' '\t' '\u001b[31m' '\u007f' '\u009b'; do
+	definition "description with $control" definition.value 'Says hello' "Says${control}hello"
+	definition "licence with $control" definition.value GPL-2.0-only "GPL-2.0${control}-only"
+done
 definition "unknown architecture" definition.value '"schema": 1' '"arches": ["mips"]'
 for path in ../hello.bpf.c /etc/passwd "-o.bpf.c" '$(touch pwned).bpf.c' 'a;touch pwned;.bpf.c' './hello.bpf.c' nowhere.bpf.c; do
 	definition "source $path" definition.value '"schema": 1' "\"sources\": [\"$path\"]"
