@@ -30,6 +30,20 @@ static void put_text(FILE *f, const char *key, const char *text)
 	text_json(f, text);
 }
 
+static void put_aside(FILE *f, const struct audit_entry *entry)
+{
+	char hex[DIGEST_HEX_BYTES];
+
+	if (entry->aside_count == 0)
+		return;
+	fputs(",\"aside\":[", f);
+	for (size_t i = 0; i < entry->aside_count; i++) {
+		digest_hex(&entry->aside[i].signer, hex);
+		fprintf(f, "%s{\"signer\":\"%s\",\"code\":\"%s\"}", i ? "," : "", hex, err_name(entry->aside[i].code));
+	}
+	fputc(']', f);
+}
+
 static void put_entry(FILE *f, const struct audit_entry *entry, const char *prev)
 {
 	char now[64], hex[DIGEST_HEX_BYTES], text[ERR_FRAMES * ERR_FRAME_BYTES];
@@ -54,6 +68,7 @@ static void put_entry(FILE *f, const struct audit_entry *entry, const char *prev
 		}
 		fputc(']', f);
 	}
+	put_aside(f, entry);
 	if (entry->who && entry->who->known) {
 		fprintf(f, ",\"uid\":%u,\"pid\":%d", entry->who->uid, entry->who->pid);
 		put_text(f, "comm", entry->who->comm);

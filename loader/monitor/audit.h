@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "bundles/digest.h"
+#include "keys/gate.h"
 
 enum { AUDIT_LINE_BYTES = 16384, AUDIT_MAX_ENTRIES = 10000 };
 
@@ -36,6 +37,8 @@ struct audit_entry {
 	const struct digest *digest;
 	const struct digest *signers;
 	size_t signer_count;
+	const struct gate_aside *aside; /* signatures that did not count: by whom, and why */
+	size_t aside_count;
 	const char *detail;    /* free text, or NULL */
 	const struct err *err; /* of a refusal or failure, or NULL */
 };

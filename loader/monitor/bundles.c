@@ -19,6 +19,8 @@ int bundles_audit(struct bundles *b, const struct bundles_request *request, cons
 					  .digest = about->serial ? &about->digest : NULL,
 					  .signers = about->signers,
 					  .signer_count = about->signer_count,
+					  .aside = b->seen ? b->seen->aside : NULL,
+					  .aside_count = b->seen ? b->seen->aside_count : 0,
 					  .detail = detail,
 					  .err = why};
 
@@ -105,7 +107,8 @@ static int check_stored_serial(void *ctx, const struct manifest *m, const struct
 	return 0;
 }
 
-static int verify_stored(struct bundles *b, struct state_bundle *stored, struct verified_bundle **out, struct err *e)
+static int verify_stored(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
+			 struct verified_bundle **out, struct err *e)
 {
 	struct admit admit = b->admit;
 	OWN_FD int fd = -1;
@@ -116,7 +119,7 @@ static int verify_stored(struct bundles *b, struct state_bundle *stored, struct 
 	admit.serial = check_stored_serial;
 	admit.serial_ctx = stored;
 	if (state_stored(b->state, stored->name, stored->serial, &fd, e) || admit_seal(fd, &sealed, &size, e) ||
-	    admit_verify(&admit, sealed, out, NULL, e))
+	    admit_verify(&admit, sealed, out, seen, e))
 		return err_wrap(e, "stored bundle %s", stored->name);
 	return 0;
 }
@@ -145,7 +148,8 @@ static int adopt_or_attach(struct bundles *b, struct state_bundle *stored, const
 	return 0;
 }
 
-static int bring_up(struct bundles *b, struct state_bundle *stored, struct bundle **out, bool *gate, struct err *e)
+static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen, struct bundle **out,
+		    bool *gate, struct err *e)
 {
 	OWN(verified_bundle) struct verified_bundle *verified = NULL;
 	struct kernel_bundle *kernel = NULL;
@@ -153,7 +157,7 @@ static int bring_up(struct bundles *b, struct state_bundle *stored, struct bundl
 	bool adopted = false;
 
 	*gate = true;
-	if (verify_stored(b, stored, &verified, e)) {
+	if (verify_stored(b, stored, seen, &verified, e)) {
 		/* What is not verified does not run, also when it was running a moment ago. */
 		if (kernel_remove_pins(&b->host, stored->name, stored->serial, &undo))
 			log_err(LOG_LEVEL_ERROR, &undo);
@@ -180,16 +184,21 @@ static int start_one(struct bundles *b, struct state_bundle *stored, struct err 
 {
 	struct err why = ERR_INIT;
 	struct bundle *bundle = NULL;
+	struct gate_seen seen;
 	bool gate;
 
 	if (b->count == BUNDLES_MAX)
 		return err_set(e, ERR_LIMIT, "more than %d bundles", BUNDLES_MAX);
-	if (bring_up(b, stored, &bundle, &gate, &why)) {
+	memset(&seen, 0, sizeof(seen));
+	b->seen = &seen;
+	int rc = bring_up(b, stored, &seen, &bundle, &gate, &why);
+	if (rc) {
 		log_err(LOG_LEVEL_ERROR, &why);
 		bundles_audit_failure(b, NULL, "start", stored, &why);
-		if (bundle_new_idle(stored->name, gate ? BUNDLE_REFUSED : BUNDLE_STOPPED, &why, &bundle, e))
-			return -1;
 	}
+	b->seen = NULL;
+	if (rc && bundle_new_idle(stored->name, gate ? BUNDLE_REFUSED : BUNDLE_STOPPED, &why, &bundle, e))
+		return -1;
 	b->bundle[b->count++] = bundle;
 	if (bundle->verified)
 		bundle_enter(b, bundle);

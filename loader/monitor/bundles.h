@@ -60,6 +60,7 @@ struct bundles {
 	size_t count;
 	uint32_t last_handle;
 	const struct bundles_request *current; /* in progress, or NULL */
+	const struct gate_seen *seen; /* by the gate, of the install or start in progress, for the audit; or NULL */
 };
 
 /* Who asks, and with which right. */

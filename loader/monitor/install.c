@@ -44,23 +44,24 @@ static void about_seen(const struct gate_seen *seen, struct state_bundle *about)
 }
 
 static int pass_gate(struct bundles *b, const struct bundles_request *request, int fd, const char *action, int *sealed,
-		     size_t *size, struct verified_bundle **out, struct err *e)
+		     size_t *size, struct gate_seen *seen, struct verified_bundle **out, struct err *e)
 {
 	struct serial_check check = {.state = b->state, .allow_downgrade = request->allow_downgrade};
 	struct admit admit = b->admit;
-	struct gate_seen seen;
 	struct state_bundle about;
 
-	memset(&seen, 0, sizeof(seen));
+	memset(seen, 0, sizeof(*seen));
 	admit.installed = false;
 	admit.serial = check_serial;
 	admit.serial_ctx = &check;
 	request->progress(request->progress_ctx, "checking", 0, 0);
-	if (admit_seal(fd, sealed, size, e) == 0 && admit_verify(&admit, *sealed, out, &seen, e) == 0)
+	if (admit_seal(fd, sealed, size, e) == 0 && admit_verify(&admit, *sealed, out, seen, e) == 0)
 		return 0;
-	about_seen(&seen, &about);
+	about_seen(seen, &about);
 	if (action) {
+		b->seen = seen;
 		bundles_audit_failure(b, request, action, &about, e);
+		b->seen = NULL;
 		bundle_notice(b, about.name, about.serial, "refused", e->code);
 	}
 	return -1;
@@ -241,17 +242,20 @@ int bundles_install(struct bundles *b, const struct bundles_request *request, in
 		    struct err *e)
 {
 	struct installation i = {.b = b, .request = request};
+	struct gate_seen seen;
 	OWN_FD int sealed = -1;
 	int rc = -1;
 
-	if (pass_gate(b, request, fd, "install", &sealed, &i.size, &i.verified, e))
+	if (pass_gate(b, request, fd, "install", &sealed, &i.size, &seen, &i.verified, e))
 		return -1;
 	i.tar = mmap(NULL, i.size, PROT_READ, MAP_PRIVATE, sealed, 0);
 	if (i.tar == MAP_FAILED) {
 		err_errno(e, ERR_NOMEM, "mapping %zu bytes", i.size);
 	} else {
 		b->current = request;
+		b->seen = &seen;
 		rc = install_verified(&i, out, e);
+		b->seen = NULL;
 		b->current = NULL;
 		munmap((void *)(uintptr_t)i.tar, i.size);
 	}
@@ -267,11 +271,12 @@ int bundles_verify(struct bundles *b, const struct bundles_request *request, int
 {
 	OWN(verified_bundle) struct verified_bundle *verified = NULL;
 	struct kernel_bundle *kernel = NULL;
+	struct gate_seen seen;
 	OWN_FD int sealed = -1;
 	size_t size;
 
 	b->current = request;
-	int rc = pass_gate(b, request, fd, NULL, &sealed, &size, &verified, e);
+	int rc = pass_gate(b, request, fd, NULL, &sealed, &size, &seen, &verified, e);
 	if (!rc)
 		rc = kernel_load(&b->host, verified, &kernel, e);
 	b->current = NULL;

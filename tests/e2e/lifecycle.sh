@@ -82,6 +82,7 @@ daemon_start
 before=$(footprint)
 check_refused untrusted_signer_refused signature.untrusted 11 load install "$E2E_TMP/life2.tar"
 check_eq refusal_changes_nothing "$before" "$(footprint)"
+check_eq refusal_names_signer signature.untrusted "$(load audit --json | jq -r '.entries[-1].aside[].code')"
 head -c 3000 "$E2E_TMP/life2.tar" >"$E2E_TMP/cut.tar"
 check_refused truncated_file_refused archive.truncated 10 load install "$E2E_TMP/cut.tar"
 : >"$E2E_TMP/empty.tar"
@@ -90,10 +91,17 @@ check trust_add load trust add "$E2E_TMP/signer/signer.pem" --names 'test/*'
 check_refused second_daemon_refused daemon.running 4 timeout 20 "$OBSLOAD" run --config-dir "$E2E_TMP/etc" \
 	--state-dir "$E2E_TMP/state" --run-dir "$E2E_TMP/run" --bpffs "$E2E_TMP/bpf"
 
+# ---- a signature that does not count beside one that does ----
+"$OBSPKG" sign "$E2E_TMP/life2.tar" --key "$E2E_TMP/stranger/signer.key" --cert "$E2E_TMP/stranger/signer.pem" >/dev/null
+stranger=$(openssl x509 -in "$E2E_TMP/stranger/signer.pem" -noout -pubkey | openssl pkey -pubin -outform DER |
+	sha256sum | cut -d' ' -f1)
+aside() { load audit --json | jq -c '.entries[-1] | [.action, .verdict, (.signers | length), .aside]'; }
+
 # ---- install ----
 check verify_attaches_nothing load verify "$E2E_TMP/life2.tar"
 check_eq verify_installs_nothing '[]' "$(load list --json | jq -c .bundles)"
 check install load install "$E2E_TMP/life2.tar"
+check_eq signature_aside_audited "[\"install\",\"done\",1,[{\"signer\":\"$stranger\",\"code\":\"signature.untrusted\"}]]" "$(aside)"
 check install_runs runs
 id=$(ids)
 check install_program_in_kernel in_kernel "$id"

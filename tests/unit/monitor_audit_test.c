@@ -218,17 +218,45 @@ static void open_link_or_foreign_mode_is_refused(void **state)
 	assert_int_equal(e.code, ERR_AUDIT_BROKEN);
 }
 
+static void append_signatures_set_aside_are_told(void **state)
+{
+	const struct gate_aside aside[] = {
+	    {.signer = {{0xab}}, .code = ERR_SIGNATURE_UNTRUSTED},
+	    {.signer = {{0xcd}}, .code = ERR_CERTIFICATE_EXPIRED},
+	};
+	const struct audit_entry entry = {
+	    .action = "install", .verdict = "done", .aside = aside, .aside_count = ARRAY_LEN(aside)};
+	struct audit a = AUDIT_INIT;
+	struct err e = ERR_INIT;
+	char signer[DIGEST_HEX_BYTES];
+
+	(void)state;
+	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_append(&a, &entry, &e), 0);
+	append(&a, "set");
+	json_t *json = read_all(&a, 10);
+	const json_t *entries = json_object_get(json, "entries");
+	const json_t *told = json_object_get(json_array_get(entries, 0), "aside");
+	assert_int_equal(json_array_size(told), 2);
+	for (size_t i = 0; i < 2; i++) {
+		const json_t *one = json_array_get(told, i);
+		digest_hex(&aside[i].signer, signer);
+		assert_string_equal(json_string_value(json_object_get(one, "signer")), signer);
+		assert_string_equal(json_string_value(json_object_get(one, "code")), err_name(aside[i].code));
+	}
+	assert_null(json_object_get(json_array_get(entries, 1), "aside"));
+	json_decref(json);
+	audit_close(&a);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-	    TEST(append_then_read_gives_the_newest),
-	    TEST(open_again_goes_on_with_the_chain),
-	    TEST(read_changed_line_is_broken),
-	    TEST(read_missing_lines_are_broken),
-	    TEST(open_cut_line_is_noted),
-	    TEST(append_failed_write_leaves_no_half_line),
-	    TEST(open_link_or_foreign_mode_is_refused),
+	    TEST(append_then_read_gives_the_newest),       TEST(append_signatures_set_aside_are_told),
+	    TEST(open_again_goes_on_with_the_chain),       TEST(read_changed_line_is_broken),
+	    TEST(read_missing_lines_are_broken),           TEST(open_cut_line_is_noted),
+	    TEST(append_failed_write_leaves_no_half_line), TEST(open_link_or_foreign_mode_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
