@@ -1,8 +1,8 @@
 # How tests run. What there is to run is in tests/build.mk:
 #   UNIT_TESTS    tests/unit/<name>_test.c, with tests/bin/<name>_src, _libs, _pkgs
 #   E2E_TESTS     tests/e2e/<name>.sh
-#   FUZZ_TARGETS  tests/fuzz/<name>_fuzz.c, with fuzz/<name>_libs, _pkgs; corpus in tests/fuzz/corpus/<name>/, maybe a
-#                 dictionary tests/fuzz/<name>.dict
+#   FUZZ_TARGETS  tests/fuzz/<name>_fuzz.c, with fuzz/<name>_libs, _pkgs; corpus in tests/fuzz/corpus/<name>/ or made by
+#                 the build in fuzz/<name>.seeds/; maybe a dictionary tests/fuzz/<name>.dict
 
 FUZZ_SECONDS ?= 60
 TESTS ?=
@@ -14,6 +14,22 @@ TEST_PROGRAMS := $(addprefix fuzz/,$(FUZZ_TARGETS))
 $(foreach t,$(FUZZ_TARGETS),$(eval fuzz/$(t)_src := tests/fuzz/$(t)_fuzz.c)$(eval fuzz/$(t)_ldflags := -fsanitize=fuzzer))
 override CFLAGS += -fsanitize=fuzzer-no-link
 endif
+
+# Watched by valgrind, which runs everything ten to fifty times slower and does not know every system call of a sandbox:
+# see loader/sandbox/instrumented.h. A child with its own privileges is not its business either, hence no sandbox_roles.
+VALGRIND_TESTS := $(filter bundles_% base_% keys_% worker_% ipc_% monitor_%,$(UNIT_TESTS))
+ifdef VALGRIND
+override CPPFLAGS += -DOBS_VALGRIND
+$(foreach p,$(PROGRAMS) $(TEST_PROGRAMS),$(eval $(p)_src += tests/valgrind_syscall.c))
+endif
+
+.PHONY: check-valgrind check-valgrind-run
+check-valgrind:
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/valgrind VALGRIND=1 check-valgrind-run
+
+check-valgrind-run: all test-programs
+	$(Q)BUILD=$(BUILD) TEST_WRAPPER=tests/valgrind.sh TEST_TIMEOUT=1200 tests/run.sh $(BUILD)/tests/logs \
+		$(if $(TESTS),$(TESTS),$(addprefix $(BUILD)/tests/bin/,$(VALGRIND_TESTS)) tests/e2e/valgrind.sh)
 
 .PHONY: check check-run check-unit check-e2e check-vm check-fuzz fuzz fuzz-programs bench demo lint format test-programs
 
@@ -37,10 +53,13 @@ check-vm: all test-programs
 	$(Q)BUILD=$(BUILD) tests/vm/run.sh
 
 fuzz:
-	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=address,undefined FUZZ=1 fuzz-programs
-	$(Q)tests/fuzz/run.sh build/fuzz/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/fuzz SAN=address,undefined FUZZ=1 fuzz-programs
+	$(Q)tests/fuzz/run.sh $(BUILD)/fuzz/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-fuzz-programs: $(addprefix $(BUILD)/,$(TEST_PROGRAMS))
+fuzz-programs: $(addprefix $(BUILD)/,$(TEST_PROGRAMS)) $(BUILD)/fuzz/object.seeds
+
+$(BUILD)/fuzz/object.seeds: $(test_bpf_objects)
+	$(Q)mkdir -p $@ && cp $^ $@ && touch $@
 
 demo: deps-demo
 	$(Q)$(MAKE) --no-print-directory all
@@ -55,4 +74,4 @@ format:
 
 .PHONY: print-cppflags
 print-cppflags:
-	@echo '$(CPPFLAGS)'
+	$(info $(CPPFLAGS))@:

@@ -3,10 +3,10 @@
 #
 #	tests/run.sh LOG_FOLDER PROGRAM...
 #
-# A program is a cmocka binary or an end-to-end script. Each gets TEST_TIMEOUT seconds (600); its output goes to a log,
-# which is shown when it fails. Skipped checks are listed at the end; with CI=true they are failures. The last line is
-# "N passed, N failed, N skipped", counted in checks; a program that reports none, or ends badly without saying why,
-# counts as one failure.
+# A program is a cmocka binary (run by TEST_WRAPPER, if set) or an end-to-end script. Each gets TEST_TIMEOUT seconds (600);
+# its output goes to a log, which is shown when it fails. Skipped checks are listed at the end; with CI=true they are
+# failures. The last line is "N passed, N failed, N skipped", counted in checks; a program that reports none, or ends badly
+# without saying why, counts as one failure.
 set -uo pipefail
 
 logs=$1
@@ -22,11 +22,12 @@ for program in "$@"; do
 	status=0
 	case $program in
 	*.sh) timeout -k 10 "${TEST_TIMEOUT:-600}" bash "$program" >"$log" 2>&1 </dev/null || status=$? ;;
-	*) timeout -k 10 "${TEST_TIMEOUT:-600}" "$program" >"$log" 2>&1 </dev/null || status=$? ;;
+	*) timeout -k 10 "${TEST_TIMEOUT:-600}" ${TEST_WRAPPER:+"$TEST_WRAPPER"} "$program" >"$log" 2>&1 </dev/null || status=$? ;;
 	esac
-	good=$(grep -cE '^(\[       OK \]|ok )' "$log")
-	bad=$(grep -cE '^(\[  FAILED  \] [a-z0-9_]+$|FAIL )' "$log")
-	mapfile -t skip < <(grep -aE '^(\[  SKIPPED \] [a-z0-9_]+$|SKIP )' "$log")
+	good=$(grep -caE '^(\[       OK \]|ok )' "$log")
+	# cmocka names these once more at its end.
+	bad=$(grep -aE '^(\[  FAILED  \] [a-z0-9_]+$|FAIL )' "$log" | sort -u | wc -l)
+	mapfile -t skip < <(grep -aE '^(\[  SKIPPED \] [a-z0-9_]+$|SKIP )' "$log" | sort -u)
 	if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
 		bad=1
 	elif [ "$status" -eq 0 ] && [ $((good + bad + ${#skip[@]})) -eq 0 ]; then

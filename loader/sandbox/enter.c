@@ -35,14 +35,13 @@ static int limits(enum sandbox_role role, struct err *e)
 	/* No process, no file: what seccomp refuses, refused once more. */
 	if (limit(RLIMIT_NPROC, 0, "nproc", e))
 		return -1;
-	if (role == SANDBOX_UNPACKER && limit(RLIMIT_NOFILE, UNPACKER_FILES, "nofile", e))
-		return -1;
 	if (SANDBOX_INSTRUMENTED)
 		return 0;
 	if (role == SANDBOX_WORKER)
 		return limit(RLIMIT_FSIZE, 0, "fsize", e);
 	if (limit(RLIMIT_AS, UNPACKER_SPACE_BYTES, "as", e) ||
-	    limit(RLIMIT_FSIZE, BUNDLE_OBJECT_MAX_BYTES, "fsize", e))
+	    limit(RLIMIT_FSIZE, BUNDLE_OBJECT_MAX_BYTES, "fsize", e) ||
+	    limit(RLIMIT_NOFILE, UNPACKER_FILES, "nofile", e))
 		return -1;
 	return limit(RLIMIT_CPU, UNPACKER_CPU_S, "cpu", e);
 }

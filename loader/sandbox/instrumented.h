@@ -1,8 +1,8 @@
 /* Builds that a tool watches while they run, for tests only. Their runtimes do what the sandbox is there to refuse: they
  * reserve terabytes, open /proc, map memory that is executable, start and trace threads, and write reports where the log
  * is. Such a build keeps identity, capabilities, Landlock, and death for what only an attacker calls. It gives up the
- * list of allowed calls and the limits on address space, file size and CPU time. Its tests of the sandbox prove less, so
- * the others must run too.
+ * list of allowed calls and the limits on address space, files and CPU time; under valgrind, which knows neither seccomp
+ * nor Landlock, the whole filter, and Landlock. Its tests of the sandbox prove less, so the others must run too.
  *
  *   make SAN=address,...   AddressSanitizer (gcc and clang say so in different ways)
  *   make VALGRIND=1        for valgrind, which decides about system calls before the kernel does
@@ -26,6 +26,12 @@
 #define SANDBOX_INSTRUMENTED 1
 #else
 #define SANDBOX_INSTRUMENTED 0
+#endif
+
+#ifdef OBS_VALGRIND
+#define SANDBOX_FILTER 0
+#else
+#define SANDBOX_FILTER 1
 #endif
 
 #endif
