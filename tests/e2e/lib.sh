@@ -82,6 +82,10 @@ e2e_exit() {
 	local status=$? i
 	set +e
 	daemon_stop
+	if ! daemon_found_nothing; then
+		fail sanitizer "found something in the daemon: $(cat "$E2E_TMP/daemon.log")"
+		status=1
+	fi
 	for ((i = ${#E2E_CLEANUP[@]} - 1; i >= 0; i--)); do
 		eval "${E2E_CLEANUP[$i]}"
 	done
@@ -131,6 +135,11 @@ daemon_stop() {
 	kill "$E2E_DAEMON" 2>/dev/null || true
 	wait "$E2E_DAEMON" 2>/dev/null || true
 	E2E_DAEMON=
+}
+
+# What a sanitizer finds in a process of the daemon is in its log, and fails the test, whatever else went well.
+daemon_found_nothing() {
+	[ ! -e "$E2E_TMP/daemon.log" ] || ! grep -aqE '(Address|Leak)Sanitizer|: runtime error: ' "$E2E_TMP/daemon.log"
 }
 
 # obsload against this test's daemon.
