@@ -68,7 +68,8 @@ demo: deps-demo
 lint:
 	$(Q)tests/lint/run.sh
 
-C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+# BPF sources are left out, as in tests/lint/run.sh.
+C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' | grep -vE '^(tests/)?bpf/')
 format:
 	$(Q)clang-format -i $(C_FILES)
 
