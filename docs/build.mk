@@ -7,6 +7,7 @@ INSTALL_FILES = \
 	$(foreach b,$(STOCK_BUNDLES),$(foreach f,$(wildcard $(addprefix bpf/$(b)/,*.json *.c *.h)), \
 		$(f)=share/obs/definitions/$(b)/$(notdir $(f)))) \
 	$(foreach f,$(wildcard bpf/include/obs/*.h),$(f)=include/obs/$(notdir $(f))) \
+	bpf/include/obs/compat/asm/errno.h=include/obs/compat/asm/errno.h \
 	$(foreach f,$(wildcard docs/man/*.[1-8]),$(f)=share/man/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
 	$(foreach c,obspkg obsload,loader/dist/completions/$(c)=share/bash-completion/completions/$(c)) \
 	loader/dist/obsload.service=lib/systemd/system/obsload.service \
@@ -14,7 +15,7 @@ INSTALL_FILES = \
 	loader/dist/obsload.tmpfiles=lib/tmpfiles.d/obsload.conf
 
 # Folders that are this project's alone, innermost first.
-INSTALL_FOLDERS = libexec/obsload include/obs $(foreach b,$(STOCK_BUNDLES),share/obs/definitions/$(b)) \
+INSTALL_FOLDERS = libexec/obsload include/obs/compat/asm include/obs/compat include/obs $(foreach b,$(STOCK_BUNDLES),share/obs/definitions/$(b)) \
 	share/obs/definitions share/obs/bundles share/obs
 
 installed_source = $(word 1,$(subst =, ,$(1)))

@@ -253,6 +253,7 @@ static void clang_arguments(struct arguments *a, const struct compiler *c, const
 	for (size_t i = 0; i < c->definition->includes.count; i++)
 		argument(a, "-I%s", c->definition->includes.text[i]);
 	argument(a, "-I%s/headers", c->folder);
+	argument(a, "-I%s/headers/obs/compat", c->folder);
 	argument(a, "-o");
 	argument(a, "%s/object.o", c->folder);
 	argument(a, "%s", source);

@@ -50,6 +50,9 @@ check_eq "unit waits for readiness" "Type=notify" "$(grep ^Type= "$unit")"
 
 # The source tree must not help: another copy of the definition, with the installed headers.
 cp -r docs/examples/hello "$E2E_TMP/hello"
+cp -r "$E2E_TMP/hello" "$E2E_TMP/usdt"
+sed -i 's/#include <obs\/obs.h>/#include <obs\/usdt.h>/' "$E2E_TMP/usdt/hello.bpf.c"
+check "every header that an author includes is installed" "$prefix/bin/obspkg" build "$E2E_TMP/usdt" -o "$E2E_TMP/usdt.tar"
 check "hello builds from the installed headers" "$prefix/bin/obspkg" build "$E2E_TMP/hello" -o "$E2E_TMP/hello.tar"
 check "stock definition builds from the installed headers" \
 	"$prefix/bin/obspkg" build "$prefix/share/obs/definitions/network" -o "$E2E_TMP/network.tar"
