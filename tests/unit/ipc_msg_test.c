@@ -127,7 +127,7 @@ static void recv_nothing_there_says_again(void **state)
 static void recv_peer_gone_is_end(void **state)
 {
 	int *pair = *state, fds[MSG_MAX_FDS];
-	struct packet got;
+	struct packet got = {0};
 	struct err e = ERR_INIT;
 
 	close(pair[1]);
