@@ -80,16 +80,6 @@ int tcp_accept_exit(struct trace_event_raw_sys_exit *ctx)
 	return on_accepted(ctx->ret);
 }
 
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(tcp_destroy, struct sock *sk)
-{
-	__u64 key = (__u64)sk;
-
-	bpf_map_delete_elem(&accepted, &key);
-	bpf_map_delete_elem(&conns_by_address, &key);
-	return 0;
-}
-
 /* Runs for every transfer: one look at the socket's storage, and nothing more for an owner that is sure. */
 static __always_inline int on_transfer(struct sock *sk)
 {

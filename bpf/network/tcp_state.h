@@ -139,4 +139,21 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 	return 0;
 }
 
+/* The kernel skips a program that is still running on the same CPU: a task that was preempted in tcp_state hides the
+ * changes of every other connection there. What this program still finds standing was never seen to close. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_destroy, struct sock *sk)
+{
+	struct conn *c = tcp_events ? conn_get(sk, false) : 0;
+	__u64 key = (__u64)sk;
+
+	if (c && c->established_ns) {
+		on_closed(sk, c, TCP_CLOSE, bpf_ktime_get_ns());
+		c->established_ns = 0;
+	}
+	bpf_map_delete_elem(&accepted, &key);
+	bpf_map_delete_elem(&conns_by_address, &key);
+	return 0;
+}
+
 #endif
