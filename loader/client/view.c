@@ -67,6 +67,7 @@ int view_programs(const json_t *programs, FILE *f, const struct term *term, stru
 	    {"ID", .right = true},
 	    {"RUNS", .right = true},
 	    {"PER RUN", .right = true},
+	    {"MISSED", .right = true},
 	    {"REASON", .wrap = true},
 	};
 	OWN(table) struct table *t = NULL;
@@ -81,7 +82,11 @@ int view_programs(const json_t *programs, FILE *f, const struct term *term, stru
 	{
 		const char *state = view_text(p, "state");
 		uint64_t id = view_number(p, "id"), runs = view_number(p, "runs");
-		char count[32] = "", each[32] = "";
+		uint64_t skipped = view_number(p, "missed");
+		char count[32] = "", each[32] = "", missed[32] = "";
+
+		if (skipped)
+			term_count(skipped, missed, sizeof(missed));
 
 		if (runs) {
 			term_count(runs, count, sizeof(count));
@@ -97,6 +102,7 @@ int view_programs(const json_t *programs, FILE *f, const struct term *term, stru
 			table_cell(t, STYLE_DIM, "%s", "");
 		table_cell(t, STYLE_PLAIN, "%s", count);
 		table_cell(t, STYLE_PLAIN, "%s", each);
+		table_cell(t, STYLE_RED, "%s", missed);
 		table_cell(t, STYLE_PLAIN, "%s", view_text(p, "reason"));
 	}
 	return table_print(t, f, term, 2, e);

@@ -284,6 +284,7 @@ void kernel_refresh(struct kernel_bundle *kb)
 			continue;
 		kb->views[i].run_count = info.run_cnt;
 		kb->views[i].run_time_ns = info.run_time_ns;
+		kb->views[i].missed = info.recursion_misses;
 	}
 }
 

@@ -41,6 +41,9 @@ struct kernel_program {
 	char reason[256]; /* "needs tp_btf/sock_send_length, Linux 6.3"; "" when attached as the best of its group */
 	uint32_t id;      /* kernel's program id, 0: not loaded */
 	uint64_t run_count, run_time_ns; /* where kernel.bpf_stats_enabled */
+	/* Runs that the kernel skipped because the program was still running on that CPU (recursion_misses, Linux 5.12):
+	 * what they would have seen is lost. */
+	uint64_t missed;
 };
 
 /* Requirements, choice among alternatives, load, and the comparison of the kernel's own view (program type, name, maps)
@@ -79,7 +82,7 @@ void kernel_close(struct kernel_bundle **kb);
 
 /* Every program of the host's architecture, in manifest order. */
 size_t kernel_programs(const struct kernel_bundle *kb, const struct kernel_program **out);
-/* Refreshes run_count and run_time_ns. */
+/* Refreshes run_count, run_time_ns and missed. */
 void kernel_refresh(struct kernel_bundle *kb);
 
 /* Borrowed fd of a map, -1 if there is none (its object has no program in use). */

@@ -77,12 +77,13 @@ json_t *show_programs(const struct kernel_bundle *kernel)
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(
-		    list, json_pack("{s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:o,s:o}", "name", show_text(p[i].program->name),
-				    "object", show_text(p[i].object->name), "section", show_text(p[i].program->section),
-				    "attach", show_text(p[i].program->attach), "target",
-				    show_text(p[i].program->target), "state", program_state(p[i].state), "reason",
-				    show_text(p[i].reason), "id", (json_int_t)p[i].id, "runs", number(p[i].run_count),
-				    "run_time_ns", number(p[i].run_time_ns)));
+		    list,
+		    json_pack("{s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:o,s:o,s:o}", "name", show_text(p[i].program->name),
+			      "object", show_text(p[i].object->name), "section", show_text(p[i].program->section),
+			      "attach", show_text(p[i].program->attach), "target", show_text(p[i].program->target),
+			      "state", program_state(p[i].state), "reason", show_text(p[i].reason), "id",
+			      (json_int_t)p[i].id, "runs", number(p[i].run_count), "run_time_ns",
+			      number(p[i].run_time_ns), "missed", number(p[i].missed)));
 	return list;
 }
 
