@@ -1,7 +1,7 @@
 # make                     build/bin/obspkg, build/bin/obsload, build/bundles/*.tar
 # make deps                install what building and testing need (Debian, root)
 # make check               unit, golden, reject and end-to-end tests; check-vm: other kernels
-# make check SAN=address,undefined   the same under sanitizers, in build/san-...
+# make check SAN=address,undefined   the same under sanitizers, in build/san-...; check-valgrind: under valgrind
 # make demo                the whole path on this machine, leaving it as it was
 # make fuzz FUZZ_SECONDS=60 · make bench · make lint · make format
 # make install DESTDIR= PREFIX=/usr/local · make uninstall · make clean
