@@ -45,8 +45,11 @@ else
 	check_eq close_rtt_is_the_wire true "$(last tcp.close '\(.tcp.srtt_us >= 20000 and .tcp.srtt_us < 60000)')"
 	check_eq handshake_is_the_wire true "$(last tcp.connect '\(.tcp.handshake_ns >= 20e6 and .tcp.handshake_ns < 60e6)')"
 	if [ "$ss_retrans" -gt 10 ]; then ok wire_loses; else fail wire_loses "only $ss_retrans retransmissions"; fi
-	check_eq retransmit_events "$ss_retrans" "$(events_where ".event == \"tcp.retransmit\" and $mine" | jq -s 'map(.tcp.segments) | add')"
-	check_eq nstat_agrees "$((after - before))" "$(events_where '.event == "tcp.retransmit" and (.network.peer.address == "10.78.0.2")' | jq -s 'map(.tcp.segments) | add')"
+	check_counted retransmit_events "$ss_retrans" \
+		"$(events_where ".event == \"tcp.retransmit\" and $mine" | jq -s 'map(.tcp.segments) | add')" tcp_retransmitted
+	check_counted nstat_agrees "$((after - before))" \
+		"$(events_where '.event == "tcp.retransmit" and (.network.peer.address == "10.78.0.2")' | jq -s 'map(.tcp.segments) | add')" \
+		tcp_retransmitted
 	exec 9>&-
 fi
 
@@ -73,7 +76,7 @@ accepts=$("${IN_B[@]}" curl -s http://10.77.0.2:7400/status | awk 'NR == 3 {prin
 logged=$(sort -u "$E2E_TMP/access" | wc -l)
 served='.event == "tcp.accept" and .network.local.port == 7400 and .network.peer.address == "10.77.0.1"'
 wait_for 10 seen "$accepts" "$served" || true
-check_eq nginx_accepts "$accepts" "$(events_where "$served" | wc -l)"
+check_counted nginx_accepts "$accepts" "$(events_where "$served" | wc -l)" tcp_accept_exit tcp_accept4_exit tcp_accepted
 # When wrk's time is up, ten may be open without a request that is logged; one more was to see whether the server is there.
 if [ "$logged" -le "$accepts" ] && [ "$logged" -ge $((accepts - 11)) ] && [ "$logged" -gt 100 ]; then
 	ok nginx_access_log
@@ -84,7 +87,7 @@ check_eq nginx_process nginx "$(events_where "$served" | jq -r .process.executab
 check_eq nginx_workers 0 "$(events_where "$served" | jq -r .process.pid | sort -u | grep -cx "$(cat "$E2E_TMP/nginx.pid")" || true)"
 closed='.event == "tcp.close" and .network.local.port == 7400 and .network.peer.address == "10.77.0.1"'
 wait_for 10 seen "$accepts" "$closed" || true
-check_eq nginx_closes "$accepts" "$(events_where "$closed" | wc -l)"
+check_counted nginx_closes "$accepts" "$(events_where "$closed" | wc -l)" tcp_state tcp_destroy
 
 # ---- 10,000 at once, then gone ----
 # Of the daemon's maps: id and, where the kernel tells, the memory of those that grow with connections.
@@ -109,7 +112,8 @@ wait "$MANY"
 ended="(.network.local.port == $port or .network.peer.port == $port)"
 wait_for 60 seen 20000 ".event == \"tcp.close\" and $ended" || true
 for want in tcp.connect:10000 tcp.accept:10000 tcp.close:20000; do
-	check_eq "many_${want%:*}" "${want#*:}" "$(events_where ".event == \"${want%:*}\" and $ended" | wc -l)"
+	check_counted "many_${want%:*}" "${want#*:}" "$(events_where ".event == \"${want%:*}\" and $ended" | wc -l)" \
+		tcp_state tcp_destroy tcp_accept_exit tcp_accept4_exit tcp_accepted
 done
 if wait_for 10 test "$(entries)" = 0; then ok many_leave_no_entry; else fail many_leave_no_entry "$(entries) entries in accepted"; fi
 check_eq many_leave_no_memory "$memory_before" "$(memory)"
