@@ -77,7 +77,7 @@ FUZZ_TARGETS += pretty
 fuzz/pretty_libs := client ipc base
 fuzz/pretty_pkgs := jansson
 
-E2E_TESTS += build
+E2E_TESTS += build golden
 object_tests := keys_object keys_flow
 UNIT_TESTS += $(object_tests)
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_src := tests/unit/$(t)_test.c tests/unit/bpf_source.c))
