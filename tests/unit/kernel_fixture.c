@@ -1,16 +1,24 @@
 #include "tests/unit/kernel_fixture.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+
+#include <cmocka.h>
 
 #include "bundles/base/file.h"
 #include "keys/object.h"
@@ -267,4 +275,76 @@ bool fixture_pins_left(void)
 	if (dir)
 		closedir(dir);
 	return any;
+}
+
+/* ---- steps of a test ---- */
+
+void fixture_must(int result, const struct err *e)
+{
+	char text[2048];
+
+	if (result) {
+		print_error("%s: %s\n%s\n", err_name(e->code), err_text(e, text, sizeof(text)), e->log);
+		fail();
+	}
+}
+
+const struct kernel_program *fixture_program(const struct kernel_bundle *kb, const char *name)
+{
+	const struct kernel_program *all;
+	size_t count = kernel_programs(kb, &all);
+
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(all[i].program->name, name) == 0)
+			return &all[i];
+	fail_msg("no program %s", name);
+	return NULL;
+}
+
+void fixture_connect(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	OWN_FD int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	OWN_FD int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(send(client, "x", 1, 0), 1);
+}
+
+bool fixture_no_tc(void)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex("lo"), .attach_point = BPF_TC_INGRESS);
+	int error = bpf_tc_hook_create(&hook);
+
+	if (error == 0) {
+		hook.attach_point = (enum bpf_tc_attach_point)(BPF_TC_INGRESS | BPF_TC_EGRESS);
+		assert_int_equal(bpf_tc_hook_destroy(&hook), 0);
+	}
+	if (error == 0 || error == -EEXIST)
+		return false;
+	print_message("SKIP: this kernel has no clsact qdisc\n");
+	assert_null(getenv("OBS_TEST_ALL_KINDS"));
+	return true;
+}
+
+struct verified_bundle *fixture_bundle_of(const char *object)
+{
+	const char *const objects[] = {object, NULL};
+
+	return fixture_bundle(&(struct fixture_spec){.name = "test/kernel", .serial = 7, .objects = objects});
+}
+
+struct kernel_bundle *fixture_started(const struct kernel_host *host, const struct verified_bundle *bundle)
+{
+	struct kernel_bundle *kb = NULL;
+	struct err e = ERR_INIT;
+
+	fixture_must(kernel_load(host, bundle, &kb, &e), &e);
+	fixture_must(kernel_attach(kb, &e), &e);
+	fixture_must(kernel_pin(kb, &e), &e);
+	return kb;
 }

@@ -32,4 +32,18 @@ unsigned fixture_programs(const char *name, unsigned most);
 /* Whether anything is below the pin root. */
 bool fixture_pins_left(void);
 
+/* ---- steps of a test, which fails where they do ---- */
+
+/* Shows the error of a result that is not 0. */
+void fixture_must(int result, const struct err *e);
+/* test/kernel, serial 7, with this object alone. */
+struct verified_bundle *fixture_bundle_of(const char *object);
+/* Loaded, attached, pinned. */
+struct kernel_bundle *fixture_started(const struct kernel_host *host, const struct verified_bundle *bundle);
+const struct kernel_program *fixture_program(const struct kernel_bundle *kb, const char *name);
+/* A real connection over loopback, with a byte sent. */
+void fixture_connect(void);
+/* Debian has tc's parts as modules, which a small virtual machine may not hold. */
+bool fixture_no_tc(void);
+
 #endif

@@ -40,7 +40,7 @@ make_root() {
 	copy "$(command -v bpftool || echo /usr/sbin/bpftool)" bin/bpftool
 	copy "$(command -v jq)" bin/jq
 	copy "$(command -v dnsmasq || echo /usr/sbin/dnsmasq)" bin/dnsmasq
-	for test in ${VM_TESTS:-monitor_kernel sandbox_roles supervisor_perf}; do
+	for test in ${VM_TESTS:-monitor_kernel monitor_load monitor_pins sandbox_roles supervisor_perf}; do
 		[ -f "$build/tests/bin/$test" ] && copy "$build/tests/bin/$test" "obs/tests/$test"
 	done
 	[ -d "$build/tests/bpf" ] && mkdir -p "$work/root/obs/tests/bpf" && cp "$build"/tests/bpf/*.o "$work/root/obs/tests/bpf/"
