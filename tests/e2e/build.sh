@@ -42,14 +42,18 @@ cp -r "$E2E_TMP/one" "$E2E_TMP/a/much deeper/folder/two"
 touch -d '2001-01-01' "$E2E_TMP/a/much deeper/folder/two/"*
 chmod -R a+rX "$E2E_TMP/a"
 chmod 777 "$E2E_TMP/home" "$E2E_TMP/tmp"
+# Others may not reach a clone below /root.
+install -Dm755 "$OBSPKG" "$E2E_TMP/bin/obspkg"
+cp -r "$E2E_ROOT/bpf/include" "$E2E_TMP/include"
+chmod -R a+rX "$E2E_TMP/include"
 sleep 1.1
 (
 	cd "$E2E_TMP/home"
 	umask 077
 	setpriv --reuid=65534 --regid=65534 --clear-groups env -i PATH="$PATH" HOME="$E2E_TMP/home" USER=somebody \
 		LOGNAME=somebody LANG=tr_TR.UTF-8 LC_ALL=C.UTF-8 TZ=Asia/Tokyo TMPDIR="$E2E_TMP/tmp" CPATH=/nonexistent \
-		OBS_INCLUDE="${OBS_INCLUDE:-}" \
-		CCC_OVERRIDE_OPTIONS='# +-DEVIL' "$OBSPKG" build "../a/much deeper/folder/two" -o two.tar
+		OBS_INCLUDE="$E2E_TMP/include" \
+		CCC_OVERRIDE_OPTIONS='# +-DEVIL' "$E2E_TMP/bin/obspkg" build "../a/much deeper/folder/two" -o two.tar
 ) 2>"$E2E_TMP/two.log" || fail "a build as another user" "$(<"$E2E_TMP/two.log")"
 check "same bytes for another user, folder, time, home, umask, locale" cmp "$E2E_TMP/one.tar" "$E2E_TMP/home/two.tar"
 check_eq "no temporary is left" "" "$(ls "$E2E_TMP/tmp")"
