@@ -6,13 +6,13 @@ $(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_src := t
 $(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_libs := client ipc base))
 $(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_pkgs := jansson cmocka))
 
-UNIT_TESTS += bundles_archive bundles_digest bundles_files bundles_manifest base_err base_file base_text
+UNIT_TESTS += bundles_archive bundles_digest bundles_files bundles_manifest base_arguments base_err base_file base_text
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_src := tests/unit/bundles_$(t)_test.c))
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_libs := bundles base))
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_pkgs := libarchive jansson libcrypto cmocka))
-$(foreach t,err file text,$(eval tests/bin/base_$(t)_src := tests/unit/base_$(t)_test.c))
-$(foreach t,err file text,$(eval tests/bin/base_$(t)_libs := base))
-$(foreach t,err file text,$(eval tests/bin/base_$(t)_pkgs := cmocka))
+$(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_src := tests/unit/base_$(t)_test.c))
+$(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_libs := base))
+$(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_pkgs := cmocka))
 tests/bin/bundles_manifest_ldflags := $(foreach f,calloc strdup reallocarray,-Wl,--wrap=$(f))
 tests/bin/base_file_ldflags := -Wl,--wrap=fsync,--wrap=renameat,--wrap=write
 FUZZ_TARGETS += archive manifest

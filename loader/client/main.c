@@ -107,6 +107,7 @@ int main(int argc, char **argv)
 	int first;
 
 	setlocale(LC_CTYPE, "");
+	o.json = arguments_hold(argc, argv, "--json");
 	if (options_parse(&o, OPTIONS_GLOBAL | OPTION_VERSION, true, argc, argv, &first, &e))
 		return err_print(stderr, "obsload", &e, o.json);
 	if (o.given & (OPTION_VERSION | OPTION_HELP)) {

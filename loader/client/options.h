@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bundles/base/err.h"
+#include "bundles/base/arguments.h"
 
 #define OPTIONS_RUN_DIR "/run/obsload"
 
@@ -50,9 +50,5 @@ struct options {
  * into that order. */
 MUST_CHECK int options_parse(struct options *o, unsigned accepted, bool stop, int argc, char **argv, int *first,
 			     struct err *e);
-
-/* A decimal number within least and most, nothing around it; else ERR_USAGE naming `what`. */
-MUST_CHECK int options_number(const char *what, const char *text, uint64_t least, uint64_t most, uint64_t *out,
-			      struct err *e);
 
 #endif

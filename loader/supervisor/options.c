@@ -1,17 +1,16 @@
 #include "loader/supervisor/options.h"
 
-#include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
-#include <string.h>
 
+#include "bundles/base/arguments.h"
 #include "loader/ipc/log.h"
 
 enum { WORKER_ID = 64911, UNPACKER_ID = 64912, MAX_SUBSCRIBERS = 100000 };
 
 #define UNPACKER_USER "obsload-unpack"
 
-static const char help_text[] = "Usage: obsload run [options]\n"
+static const char help_text[] = "usage: obsload run [OPTION...]\n"
 				"\n"
 				"  --config-dir DIR      policy.json and trust.d (/etc/obsload)\n"
 				"  --state-dir DIR       installed bundles and audit log (/var/lib/obsload)\n"
@@ -24,83 +23,119 @@ static const char help_text[] = "Usage: obsload run [options]\n"
 				"  --max-subscribers N   connections to events.sock at once\n"
 				"  --foreground          log plain lines\n";
 
-enum { OPT_CONFIG = 256, OPT_STATE, OPT_RUN, OPT_BPFFS, OPT_CGROUP, OPT_GROUP, OPT_CONTROL, OPT_WORKER, OPT_MAX };
+enum option_flag {
+	OPTION_CONFIG = 1 << 0,
+	OPTION_STATE = 1 << 1,
+	OPTION_RUN = 1 << 2,
+	OPTION_BPFFS = 1 << 3,
+	OPTION_CGROUP = 1 << 4,
+	OPTION_GROUP = 1 << 5,
+	OPTION_CONTROL = 1 << 6,
+	OPTION_WORKER = 1 << 7,
+	OPTION_SUBSCRIBERS = 1 << 8,
+	OPTION_FOREGROUND = 1 << 9,
+	OPTION_HELP = 1 << 10,
+};
 
 static const struct option long_options[] = {
-    {"config-dir", required_argument, NULL, OPT_CONFIG},
-    {"state-dir", required_argument, NULL, OPT_STATE},
-    {"run-dir", required_argument, NULL, OPT_RUN},
-    {"bpffs", required_argument, NULL, OPT_BPFFS},
-    {"cgroup", required_argument, NULL, OPT_CGROUP},
-    {"group", required_argument, NULL, OPT_GROUP},
-    {"control-group", required_argument, NULL, OPT_CONTROL},
-    {"worker-user", required_argument, NULL, OPT_WORKER},
-    {"max-subscribers", required_argument, NULL, OPT_MAX},
-    {"foreground", no_argument, NULL, 'f'},
-    {"help", no_argument, NULL, 'h'},
+    {"config-dir", required_argument, NULL, OPTION_CONFIG},
+    {"state-dir", required_argument, NULL, OPTION_STATE},
+    {"run-dir", required_argument, NULL, OPTION_RUN},
+    {"bpffs", required_argument, NULL, OPTION_BPFFS},
+    {"cgroup", required_argument, NULL, OPTION_CGROUP},
+    {"group", required_argument, NULL, OPTION_GROUP},
+    {"control-group", required_argument, NULL, OPTION_CONTROL},
+    {"worker-user", required_argument, NULL, OPTION_WORKER},
+    {"max-subscribers", required_argument, NULL, OPTION_SUBSCRIBERS},
+    {"foreground", no_argument, NULL, OPTION_FOREGROUND},
+    {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
 
-static int parse_count(const char *text, unsigned *out, struct err *e)
-{
-	char *end = NULL;
-	unsigned long n;
+struct reading {
+	struct run_options options;
+	bool help;
+};
 
-	errno = 0;
-	n = strtoul(text, &end, 10);
-	if (errno || end == text || *end || text[0] == '-' || n < 1 || n > MAX_SUBSCRIBERS)
-		return err_set(e, ERR_USAGE, "--max-subscribers: a number from 1 to %d, not \"%s\"", MAX_SUBSCRIBERS,
-			       text);
-	*out = (unsigned)n;
-	return 0;
+static int take(void *to, unsigned flag, const char *value, struct err *e)
+{
+	struct reading *r = to;
+	struct run_options *o = &r->options;
+	uint64_t n;
+
+	switch (flag) {
+	case OPTION_CONFIG:
+		o->config_dir = value;
+		return 0;
+	case OPTION_STATE:
+		o->state_dir = value;
+		return 0;
+	case OPTION_RUN:
+		o->run_dir = value;
+		return 0;
+	case OPTION_BPFFS:
+		o->bpffs = value;
+		return 0;
+	case OPTION_CGROUP:
+		o->cgroup = value;
+		return 0;
+	case OPTION_GROUP:
+		o->group = value;
+		return 0;
+	case OPTION_CONTROL:
+		o->control_group = value;
+		return 0;
+	case OPTION_WORKER:
+		o->worker_user = value;
+		return 0;
+	case OPTION_SUBSCRIBERS:
+		if (arguments_number("--max-subscribers", value, 1, MAX_SUBSCRIBERS, &n, e))
+			return -1;
+		o->max_subscribers = (unsigned)n;
+		return 0;
+	case OPTION_FOREGROUND:
+		o->foreground = true;
+		return 0;
+	default:
+		r->help = true;
+		return 0;
+	}
 }
 
 static int check_folder(const char *option, const char *path, struct err *e)
 {
 	if (path && path[0] != '/')
-		return err_set(e, ERR_USAGE, "%s: an absolute path, not \"%s\"", option, path);
+		return err_set(e, ERR_USAGE, "run: %s is an absolute path, not \"%s\"", option, path);
 	return 0;
 }
 
 int run_options_parse(int argc, char **argv, struct run_options *out, bool *help, struct err *e)
 {
-	struct run_options o = {.config_dir = "/etc/obsload",
-				.state_dir = "/var/lib/obsload",
-				.run_dir = "/run/obsload",
-				.bpffs = "/sys/fs/bpf",
-				.group = "obsload",
-				.worker_user = "obsload-worker"};
-	const char **text[] = {&o.config_dir, &o.state_dir, &o.run_dir,       &o.bpffs,
-			       &o.cgroup,     &o.group,     &o.control_group, &o.worker_user};
-	int c;
+	struct reading r = {.options = {.config_dir = "/etc/obsload",
+					.state_dir = "/var/lib/obsload",
+					.run_dir = "/run/obsload",
+					.bpffs = "/sys/fs/bpf",
+					.group = "obsload",
+					.worker_user = "obsload-worker"}};
+	const struct run_options *o = &r.options;
+	const struct arguments arguments = {
+	    .command = "run", .known = long_options, .letters = "h", .accepted = UINT32_MAX, .take = take};
+	int first;
 
-	*help = false;
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
-		if (c == 'h') {
-			*help = true;
-			fputs(help_text, stdout);
-			return 0;
-		}
-		if (c == ':')
-			return err_set(e, ERR_USAGE, "%s: a value is missing", argv[optind - 1]);
-		if (c == '?')
-			return err_set(e, ERR_USAGE, "%s: unknown option of run", argv[optind - 1]);
-		if (c == 'f')
-			o.foreground = true;
-		else if (c == OPT_MAX && parse_count(optarg, &o.max_subscribers, e))
-			return -1;
-		else if (c != OPT_MAX)
-			*text[c - OPT_CONFIG] = optarg;
-	}
-	if (optind < argc)
-		return err_set(e, ERR_USAGE, "run takes no word \"%s\"", argv[optind]);
-	if (check_folder("--config-dir", o.config_dir, e) || check_folder("--state-dir", o.state_dir, e) ||
-	    check_folder("--run-dir", o.run_dir, e) || check_folder("--bpffs", o.bpffs, e) ||
-	    check_folder("--cgroup", o.cgroup, e))
+	if (arguments_read(&arguments, argc, argv, &r, &first, e))
 		return -1;
-	*out = o;
+	*help = r.help;
+	if (r.help) {
+		fputs(help_text, stdout);
+		return 0;
+	}
+	if (first < argc)
+		return err_set(e, ERR_USAGE, "run takes no word \"%s\"", argv[first]);
+	if (check_folder("--config-dir", o->config_dir, e) || check_folder("--state-dir", o->state_dir, e) ||
+	    check_folder("--run-dir", o->run_dir, e) || check_folder("--bpffs", o->bpffs, e) ||
+	    check_folder("--cgroup", o->cgroup, e))
+		return -1;
+	*out = *o;
 	return 0;
 }
 

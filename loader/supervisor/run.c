@@ -223,7 +223,7 @@ int supervisor_main(int argc, char **argv)
 	bool help;
 
 	if (run_options_parse(argc, argv, &s.options, &help, &e))
-		return err_print(stderr, "obsload run", &e, false);
+		return err_print(stderr, "obsload", &e, false);
 	if (help)
 		return 0;
 	if (s.options.foreground)
