@@ -10,7 +10,7 @@
 
 #include "keys/cert_impl.h"
 
-enum { CERT_PEM_MAX_BYTES = 64 << 10, RSA_LEAST_BITS = 3072, RSA_MOST_BITS = 8192 };
+enum { RSA_LEAST_BITS = 3072, RSA_MOST_BITS = 8192 };
 
 struct cert {
 	X509 *x509;

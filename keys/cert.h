@@ -10,6 +10,8 @@
 #include "bundles/base/err.h"
 #include "bundles/digest.h"
 
+enum { CERT_PEM_MAX_BYTES = 64 << 10 }; /* of a file with certificates */
+
 struct cert; /* one certificate */
 
 /* Exactly one certificate; text and other PEM blocks around it are skipped. ERR_CERTIFICATE_MALFORMED. */

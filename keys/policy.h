@@ -19,6 +19,8 @@
 
 struct policy;
 
+enum { POLICY_MAX_BYTES = 1 << 20 }; /* of policy.json */
+
 /* Where no grant applies: the capabilities of the policy itself. */
 #define POLICY_NO_GRANT SIZE_MAX
 

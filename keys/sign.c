@@ -164,7 +164,7 @@ static int secret_get(const struct passphrase *pass, struct secret *out, struct 
 	if (!pass)
 		return 0;
 	if (pass->fd >= 0)
-		return read_line(pass->fd, out, e);
+		return read_line(pass->fd, out, e) ? err_wrap(e, "descriptor %d", pass->fd) : 0;
 	if (pass->file) {
 		OWN_FD int fd = open(pass->file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 		if (fd < 0)

@@ -12,7 +12,6 @@
 enum {
 	TRUST_MAX_CERTS = 1024,
 	TRUST_MAX_REVOKED = 65536,
-	TRUST_FILE_MAX_BYTES = 64 << 10,
 	CHAIN_MAX = (int)ARRAY_LEN(((struct cms_signer *)NULL)->chain),
 	SECURITY_LEVEL = 3, /* OpenSSL's: 128 bits for keys and digests of every certificate of a chain */
 };
@@ -146,7 +145,7 @@ static int load_file(struct trust *trust, int folder_fd, const char *name, struc
 		return err_errno(e, ERR_IO, "%s", name);
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_CERTIFICATE_MALFORMED, "%s: not a regular file", name);
-	if (file_read_fd(fd, TRUST_FILE_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e) ||
+	if (file_read_fd(fd, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e) ||
 	    cert_from_pem(pem, size, &cert, e) || take_cert(trust, &cert, e))
 		return err_wrap(e, "%s", name);
 	return 0;

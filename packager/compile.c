@@ -193,13 +193,13 @@ int compiler_version(const struct compiler *compiler, char *dst, size_t size, st
 
 /* ---- compiling ---- */
 
-struct arguments {
+struct invocation {
 	char *argv[ARGUMENTS_MAX];
 	size_t count;
 	bool failed;
 };
 
-static void PRINTF_LIKE(2, 3) argument(struct arguments *a, const char *fmt, ...)
+static void PRINTF_LIKE(2, 3) argument(struct invocation *a, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -211,7 +211,7 @@ static void PRINTF_LIKE(2, 3) argument(struct arguments *a, const char *fmt, ...
 	va_end(ap);
 }
 
-static void arguments_clear(struct arguments *a)
+static void arguments_clear(struct invocation *a)
 {
 	for (size_t i = 0; i < a->count; i++)
 		free(a->argv[i]);
@@ -219,7 +219,7 @@ static void arguments_clear(struct arguments *a)
 
 /* Reproducible: the compiler runs in the author's folder and is given relative names, so that folder is in no output; the
  * headers' folder has a random name that is mapped to a fixed one; __DATE__ and __TIME__ are errors. */
-static void clang_arguments(struct arguments *a, const struct compiler *c, const char *source, const char *arch)
+static void clang_arguments(struct invocation *a, const struct compiler *c, const char *source, const char *arch)
 {
 	static const char *const fixed[] = {
 	    "-target",
@@ -259,7 +259,7 @@ static void clang_arguments(struct arguments *a, const struct compiler *c, const
 	argument(a, "%s", source);
 }
 
-static int run_arguments(struct arguments *a, const char *cwd, struct err *e)
+static int run_arguments(struct invocation *a, const char *cwd, struct err *e)
 {
 	int status = a->failed ? err_set(e, ERR_LIMIT, "too many arguments for %s", a->argv[0])
 			       : run_tool(a->argv, cwd, STDERR_FILENO, e);
@@ -271,7 +271,7 @@ static int run_arguments(struct arguments *a, const char *cwd, struct err *e)
 int compiler_run(const struct compiler *compiler, const char *source, const char *arch, uint8_t **out, size_t *out_size,
 		 struct err *e)
 {
-	struct arguments compile = {0}, strip = {0};
+	struct invocation compile = {0}, strip = {0};
 	char path[PATH_MAX + 16];
 
 	snprintf(path, sizeof(path), "%s/object.o", compiler->folder);

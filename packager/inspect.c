@@ -1,5 +1,3 @@
-#include <getopt.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bundles/archive.h"
@@ -10,31 +8,10 @@
 
 /* Everything printed here comes from a file that nobody has verified: it goes through text_terminal or text_json. */
 
-static void help(void)
-{
-	fputs("usage: obspkg inspect BUNDLE.tar|- [--json]\n\n"
-	      "Shows what a bundle says about itself. Signatures are shown, not verified: obspkg verify does.\n",
-	      stdout);
-}
-
-static int parse(int argc, char **argv, const char **file, bool *json, bool *asked_help, struct err *e)
-{
-	static const struct option known[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
-	int c;
-
-	opterr = 0;
-	optind = 0;
-	while ((c = getopt_long(argc, argv, "h", known, NULL)) != -1) {
-		if (c == '?')
-			return err_set(e, ERR_USAGE, "inspect: unknown option \"%s\"", argv[optind - 1]);
-		*json |= c == 'j';
-		*asked_help |= c == 'h';
-	}
-	if (!*asked_help && argc - optind != 1)
-		return err_set(e, ERR_USAGE, "inspect: give one bundle");
-	*file = argv[optind];
-	return 0;
-}
+static const char help[] =
+    "usage: obspkg inspect BUNDLE|- [--json]\n\n"
+    "Shows what a bundle says about itself. Signatures are shown, not verified: obspkg verify does.\n\n"
+    "      --json\n";
 
 /* ---- readable ---- */
 
@@ -282,21 +259,14 @@ static int show_json(const struct bundle_files *files, const struct manifest *m,
 	return 0;
 }
 
-int cmd_inspect(int argc, char **argv, struct err *e)
+static int run(const struct options *o, struct err *e)
 {
 	OWN_FREE uint8_t *tar = NULL;
 	OWN(bundle_files) struct bundle_files *files = NULL;
 	OWN(manifest) struct manifest *m = NULL;
-	bool json = false, asked_help = false;
-	const char *file = NULL;
+	const char *file = o->word;
 	size_t size = 0;
 
-	if (parse(argc, argv, &file, &json, &asked_help, e))
-		return -1;
-	if (asked_help) {
-		help();
-		return 0;
-	}
 	if (file_read(file, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, &tar, &size, e))
 		return -1;
 	if (archive_read(tar, size, &files, e))
@@ -306,7 +276,7 @@ int cmd_inspect(int argc, char **argv, struct err *e)
 		return err_set(e, ERR_MANIFEST_MISSING, "%s: no manifest.json", file);
 	if (manifest_parse(manifest->data, manifest->size, &m, e))
 		return err_wrap(e, "%s", file);
-	if (json)
+	if (o->json)
 		return show_json(files, m, e);
 	show_head(m);
 	show_signers(files);
@@ -315,3 +285,11 @@ int cmd_inspect(int argc, char **argv, struct err *e)
 	show_params(m);
 	return 0;
 }
+
+const struct command command_inspect = {
+    .name = "inspect",
+    .summary = "show what is in a bundle",
+    .help = help,
+    .word = "bundle",
+    .run = run,
+};

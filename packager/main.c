@@ -3,42 +3,35 @@
 
 #include "packager/packager.h"
 
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv, struct err *e);
-	const char *help;
-} commands[] = {
-    {"keygen", cmd_keygen, "make a key and its certificate"},
-    {"build", cmd_build, "compile a folder with a bundle.json into a bundle"},
-    {"sign", cmd_sign, "add a signature to a bundle"},
-    {"verify", cmd_verify, "check a bundle as far as that needs no host"},
-    {"inspect", cmd_inspect, "show what is in a bundle"},
+static const struct command *const commands[] = {
+    &command_keygen, &command_build, &command_sign, &command_verify, &command_inspect,
 };
 
 static void help(FILE *f)
 {
 	fputs("usage: obspkg COMMAND [ARGUMENTS]\n\n", f);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
+		fprintf(f, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
 	fputs("\nobspkg COMMAND --help tells more; obspkg(1) tells all.\n", f);
-}
-
-static bool wants_json(int argc, char **argv)
-{
-	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], "--json") == 0)
-			return true;
-	return false;
 }
 
 static int run(int argc, char **argv, struct err *e)
 {
+	struct options o;
+
 	if (argc < 2)
 		return err_set(e, ERR_USAGE, "no command");
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1, e);
-	return err_set(e, ERR_USAGE, "unknown command \"%s\"", argv[1]);
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		if (strcmp(argv[1], commands[i]->name) != 0)
+			continue;
+		if (options_parse(commands[i], argc - 1, argv + 1, &o, e))
+			return -1;
+		if (!(o.given & OPTION_HELP))
+			return commands[i]->run(&o, e);
+		fputs(commands[i]->help, stdout);
+		return 0;
+	}
+	return err_set(e, ERR_USAGE, "there is no command \"%s\"", argv[1]);
 }
 
 int main(int argc, char **argv)
@@ -56,5 +49,5 @@ int main(int argc, char **argv)
 	}
 	if (run(argc, argv, &e) == 0 && (fflush(stdout) == 0 || !err_errno(&e, ERR_IO, "standard output")))
 		return 0;
-	return err_print(stderr, "obspkg", &e, wants_json(argc, argv));
+	return err_print(stderr, "obspkg", &e, arguments_hold(argc, argv, "--json"));
 }

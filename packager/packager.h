@@ -4,13 +4,10 @@
 
 #include "bundles/manifest.h"
 #include "keys/object.h"
+#include "packager/options.h"
 
-/* Commands: argv[0] is the command's name. They return 0, or -1 with *e set, which main prints. */
-int cmd_build(int argc, char **argv, struct err *e);
-int cmd_inspect(int argc, char **argv, struct err *e);
-int cmd_keygen(int argc, char **argv, struct err *e);
-int cmd_sign(int argc, char **argv, struct err *e);
-int cmd_verify(int argc, char **argv, struct err *e);
+/* Commands, each in the file of its name. They return 0, or -1 with *e set, which main prints. */
+extern const struct command command_build, command_inspect, command_keygen, command_sign, command_verify;
 
 /* ---- definition.c: bundle.json, what the author says (obs-manifest(5), section DEFINITION) ---- */
 

@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <string.h>
 #include <time.h>
 
@@ -8,88 +7,16 @@
 #include "keys/gate.h"
 #include "packager/packager.h"
 
-enum { CERT_MAX_BYTES = 64 << 10, POLICY_MAX_BYTES = 1 << 20, CERTS_MAX = 64, THRESHOLD_MAX = BUNDLE_MAX_SIGNATURES };
+static const char help[] =
+    "usage: obspkg verify --cert CERT [--cert CERT...] [--threshold N | --policy FILE] BUNDLE|-\n\n"
+    "Everything that a host checks before it asks its kernel: format, signatures, manifest, digests, and what\n"
+    "the code can do. Needs no root and no network. The exit status is 0 only if all of it holds.\n\n"
+    "      --cert CERT    a trusted certificate, PEM: of a signer, or of an authority above signers\n"
+    "      --threshold N  ask for N distinct signers (default: 1)\n"
+    "      --policy FILE  ask what a host with this policy.json would ask: obs-policy(5)\n"
+    "      --json\n";
 
-struct verify_options {
-	const char *cert[CERTS_MAX];
-	size_t cert_count;
-	unsigned threshold; /* 0: not given */
-	const char *policy, *bundle;
-	bool json, help;
-};
-
-static void help(void)
-{
-	fputs(
-	    "usage: obspkg verify --cert CERT [--cert CERT...] [--threshold N | --policy FILE] BUNDLE\n\n"
-	    "Everything that a host checks before it asks its kernel: format, signatures, manifest, digests, and what\n"
-	    "the code can do. Needs no root and no network. The exit status is 0 only if all of it holds.\n\n"
-	    "      --cert CERT    a trusted certificate, PEM: of a signer, or of an authority above signers\n"
-	    "      --threshold N  ask for N distinct signers (default: 1)\n"
-	    "      --policy FILE  ask what a host with this policy.json would ask: obs-policy(5)\n"
-	    "      --json\n",
-	    stdout);
-}
-
-static int take_option(struct verify_options *o, int c, char **argv, struct err *e)
-{
-	char *end;
-
-	switch (c) {
-	case 'c':
-		if (o->cert_count == CERTS_MAX)
-			return err_set(e, ERR_USAGE, "verify: at most %d times --cert", CERTS_MAX);
-		o->cert[o->cert_count++] = optarg;
-		return 0;
-	case 't':
-		o->threshold = (unsigned)strtoul(optarg, &end, 10);
-		if (end == optarg || *end || optarg[0] == '-' || o->threshold < 1 || o->threshold > THRESHOLD_MAX)
-			return err_set(e, ERR_USAGE, "verify: --threshold is 1 to %d, not \"%s\"", THRESHOLD_MAX,
-				       optarg);
-		return 0;
-	case 'p':
-		o->policy = optarg;
-		return 0;
-	case 'j':
-		o->json = true;
-		return 0;
-	case 'h':
-		o->help = true;
-		return 0;
-	case ':':
-		return err_set(e, ERR_USAGE, "verify: \"%s\" needs a value", argv[optind - 1]);
-	default:
-		return err_set(e, ERR_USAGE, "verify: unknown option \"%s\"", argv[optind - 1]);
-	}
-}
-
-static int parse(int argc, char **argv, struct verify_options *o, struct err *e)
-{
-	static const struct option known[] = {
-	    {"cert", required_argument, NULL, 'c'},   {"threshold", required_argument, NULL, 't'},
-	    {"policy", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},         {0},
-	};
-	int c;
-
-	opterr = 0;
-	optind = 0;
-	while ((c = getopt_long(argc, argv, ":h", known, NULL)) != -1)
-		if (take_option(o, c, argv, e))
-			return -1;
-	if (o->help)
-		return 0;
-	if (argc - optind != 1)
-		return err_set(e, ERR_USAGE, "verify: give one bundle");
-	o->bundle = argv[optind];
-	if (!o->cert_count)
-		return err_set(e, ERR_USAGE, "verify: --cert is needed: nothing is trusted by itself");
-	if (o->threshold && o->policy)
-		return err_set(e, ERR_USAGE, "verify: --threshold or --policy, not both");
-	return 0;
-}
-
-static int load_trust(const struct verify_options *o, struct trust **out, struct err *e)
+static int load_trust(const struct options *o, struct trust **out, struct err *e)
 {
 	OWN(trust) struct trust *trust = NULL;
 
@@ -100,7 +27,7 @@ static int load_trust(const struct verify_options *o, struct trust **out, struct
 		OWN_FREE uint8_t *pem = NULL;
 		size_t size;
 
-		if (file_read(o->cert[i], CERT_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e))
+		if (file_read(o->cert[i], CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e))
 			return -1;
 		if (cert_from_pem(pem, size, &cert, e) || trust_add(trust, cert, e))
 			return err_wrap(e, "%s", o->cert[i]);
@@ -150,12 +77,12 @@ static int read_policy(const char *path, struct policy **out, struct err *e)
 	return policy_parse(json, size, out, e) ? err_wrap(e, "%s", path) : 0;
 }
 
-static void print_json(const struct verify_options *o, const struct manifest *m, const struct gate_seen *seen)
+static void print_json(const struct options *o, const struct manifest *m, const struct gate_seen *seen)
 {
 	char hex[DIGEST_HEX_BYTES];
 
 	printf("{\"file\": ");
-	text_json(stdout, o->bundle);
+	text_json(stdout, o->word);
 	printf(", \"verified\": true, \"name\": ");
 	text_json(stdout, m->name);
 	printf(", \"version\": ");
@@ -223,7 +150,7 @@ static void print_text(const struct manifest *m, const struct gate_seen *seen)
 	printf("verified: format, signatures, manifest, digests, signers, capabilities\n");
 }
 
-static int run(const struct verify_options *o, struct gate_seen *seen, struct err *e)
+static int verify(const struct options *o, struct gate_seen *seen, struct err *e)
 {
 	OWN(trust) struct trust *trust = NULL;
 	OWN(policy) struct policy *policy = NULL;
@@ -232,16 +159,20 @@ static int run(const struct verify_options *o, struct gate_seen *seen, struct er
 	OWN_FREE uint8_t *tar = NULL;
 	size_t size;
 
+	if (!o->cert_count)
+		return err_set(e, ERR_USAGE, "verify: --cert is needed: nothing is trusted by itself");
+	if (o->threshold && o->policy)
+		return err_set(e, ERR_USAGE, "verify: --threshold or --policy, not both");
 	if (load_trust(o, &trust, e))
 		return -1;
 	if (o->policy ? read_policy(o->policy, &policy, e)
 		      : o->threshold && threshold_policy(trust, o->threshold, &policy, e))
 		return -1;
-	if (file_read(o->bundle, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, &tar, &size, e))
+	if (file_read(o->word, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, &tar, &size, e))
 		return -1;
 	struct gate gate = {.trust = trust, .policy = policy, .now = time(NULL)};
 	if (archive_read(tar, size, &files, e) || gate_verify(&gate, &files, &verified, seen, e))
-		return err_wrap(e, "%s", o->bundle);
+		return err_wrap(e, "%s", o->word);
 	if (o->json)
 		print_json(o, verified_manifest(verified), seen);
 	else
@@ -249,20 +180,18 @@ static int run(const struct verify_options *o, struct gate_seen *seen, struct er
 	return 0;
 }
 
-int cmd_verify(int argc, char **argv, struct err *e)
+static int run(const struct options *o, struct err *e)
 {
-	struct verify_options o = {};
+	OWN_FREE struct gate_seen *seen = calloc(1, sizeof(*seen));
 
-	if (parse(argc, argv, &o, e))
-		return -1;
-	if (o.help) {
-		help();
-		return 0;
-	}
-	struct gate_seen *seen = calloc(1, sizeof(*seen));
-	if (!seen)
-		return err_errno(e, ERR_NOMEM, "verify");
-	int rc = run(&o, seen, e);
-	free(seen);
-	return rc;
+	return seen ? verify(o, seen, e) : err_errno(e, ERR_NOMEM, "verify");
 }
+
+const struct command command_verify = {
+    .name = "verify",
+    .summary = "check a bundle as far as that needs no host",
+    .help = help,
+    .options = OPTION_CERT | OPTION_THRESHOLD | OPTION_POLICY,
+    .word = "bundle",
+    .run = run,
+};

@@ -120,6 +120,13 @@ int file_replace_at(int dir_fd, const char *name, const void *data, size_t size,
 	return 0;
 }
 
+int file_write(const char *path, const void *data, size_t size, unsigned mode, struct err *e)
+{
+	if (strcmp(path, "-") == 0)
+		return file_write_fd(STDOUT_FILENO, data, size, e) ? err_wrap(e, "standard output") : 0;
+	return file_replace_at(AT_FDCWD, path, data, size, mode, e);
+}
+
 int file_sealed(const char *label, const void *data, size_t size, int *out_fd, struct err *e)
 {
 	OWN_FD int fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -26,6 +26,9 @@ MUST_CHECK int file_write_fd(int fd, const void *data, size_t size, struct err *
 MUST_CHECK int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode,
 			       struct err *e);
 
+/* The same by path; "-" is standard output. */
+MUST_CHECK int file_write(const char *path, const void *data, size_t size, unsigned mode, struct err *e);
+
 /* A memfd holding data, sealed against any change (F_SEAL_WRITE|GROW|SHRINK|SEAL), close-on-exec. */
 MUST_CHECK int file_sealed(const char *label, const void *data, size_t size, int *out_fd, struct err *e);
 

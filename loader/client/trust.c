@@ -1,11 +1,10 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "keys/cert.h"
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"
 #include "loader/client/view.h"
-
-enum { CERTIFICATE_MAX_BYTES = 64 << 10 };
 
 static int add(const struct options *o, const char *path, struct err *e)
 {
@@ -14,8 +13,7 @@ static int add(const struct options *o, const char *path, struct err *e)
 	OWN_JSON json_t *answer = NULL;
 
 	if (ask_request(CONTROL_TRUST_ADD, NULL, o->names ? o->names : "*", &request, e) ||
-	    ask_open(path, CERTIFICATE_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &fd, e) ||
-	    ask(o, &request, fd, &answer, e))
+	    ask_open(path, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &fd, e) || ask(o, &request, fd, &answer, e))
 		return -1;
 	if (!answer)
 		return 0;

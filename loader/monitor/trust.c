@@ -6,7 +6,7 @@
 
 #include "bundles/base/file.h"
 
-enum { PEM_MAX_BYTES = 64 << 10, PREFIX_LEAST = 8, FILE_NAME_BYTES = 96 };
+enum { PREFIX_LEAST = 8, FILE_NAME_BYTES = 96 };
 
 static int open_config(const struct bundles *b, int *out_fd, struct err *e)
 {
@@ -47,7 +47,7 @@ static int read_cert(int fd, struct cert **out, struct err *e)
 		return err_errno(e, ERR_IO, "the certificate's file");
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_REQUEST_INVALID, "the certificate is not a regular file");
-	if (lseek(fd, 0, SEEK_SET) || file_read_fd(fd, PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e))
+	if (lseek(fd, 0, SEEK_SET) || file_read_fd(fd, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e))
 		return err_wrap(e, "the certificate");
 	return cert_from_pem(pem, size, out, e);
 }
