@@ -13,6 +13,8 @@ $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_pkgs := 
 $(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_src := tests/unit/base_$(t)_test.c))
 $(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_libs := base))
 $(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_pkgs := cmocka))
+tests/bin/bundles_archive_src += tests/reject/archive.c
+tests/bin/bundles_manifest_src += tests/reject/manifest.c
 tests/bin/bundles_manifest_ldflags := $(foreach f,calloc strdup reallocarray,-Wl,--wrap=$(f))
 tests/bin/base_file_ldflags := -Wl,--wrap=fsync,--wrap=renameat,--wrap=write
 FUZZ_TARGETS += archive manifest
