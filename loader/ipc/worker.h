@@ -5,6 +5,7 @@
  *   BUNDLE   bundle, fd: sealed manifest            OUTPUT_DONE bundle, output: sample taken in, memfd free again
  *   OUTPUT   bundle, output, fd: ring or memfd      OPEN        pid, kind: asks for a read-only fd
  *   SAMPLE   bundle, output: a fresh sample         READY
+ *   MISSED   bundle, count: total of skipped runs
  *   REMOVE   bundle
  *   OPENED   pid, kind, errnum, fd
  *   NOTICE   an obs.bundle event to send
@@ -24,6 +25,7 @@ enum worker_op {
 	WORKER_REMOVE,
 	WORKER_OPENED,
 	WORKER_NOTICE,
+	WORKER_MISSED,
 	WORKER_STOP,
 	WORKER_READY = 64,
 	WORKER_OUTPUT_DONE,
@@ -45,6 +47,7 @@ struct worker_msg {
 	char action[16];                      /* NOTICE: "installed", "removed", "refused", "upgraded" */
 	char code[64];                        /* NOTICE of a refusal */
 	uint64_t serial;
+	uint64_t count; /* MISSED: runs that the kernel skipped of the bundle's programs, since they were loaded */
 };
 
 /* A sampled map in its memfd, which the monitor fills before it sends SAMPLE and leaves alone until OUTPUT_DONE. */
@@ -62,14 +65,24 @@ struct worker_sample {
  * One slot a bundle, by handle modulo slots; slot.bundle says whose. All are totals since the memfd was made. */
 enum { WORKER_STATS_SLOTS = 512 };
 
-enum loss_source { LOSS_RING, LOSS_MAP, LOSS_PARSER, LOSS_SUBSCRIBER, LOSS_SAMPLING, LOSS_TABLE, LOSS_SOURCE_COUNT };
+enum loss_source {
+	LOSS_RING,
+	LOSS_MAP,
+	LOSS_PARSER,
+	LOSS_SUBSCRIBER,
+	LOSS_SAMPLING,
+	LOSS_TABLE,
+	LOSS_MISSED,
+	LOSS_SOURCE_COUNT
+};
 
 struct worker_bundle_stats {
 	uint64_t bundle;
 	uint64_t events;                  /* records decoded */
 	uint64_t bytes;                   /* of those records */
 	uint64_t lost[LOSS_SOURCE_COUNT]; /* those the worker sees: parser, subscriber, sampling, and map: left out */
-	uint64_t kernel_lost[LOSS_SOURCE_COUNT]; /* of OUTPUT_LOST: already told, so that a restarted worker goes on */
+	uint64_t kernel_lost
+	    [LOSS_SOURCE_COUNT]; /* of OUTPUT_LOST and MISSED: already told, so that a restarted worker goes on */
 };
 
 struct worker_stats {

@@ -6,7 +6,7 @@
 #include "loader/monitor/bundles.h"
 #include "loader/monitor/params.h"
 
-enum { LOST_INTERVAL_MS = 1000, RETRY_MS = 1000 };
+enum { LOST_INTERVAL_MS = 1000, MISSED_INTERVAL_MS = 1000, RETRY_MS = 1000 };
 
 const char *const bundle_condition_names[] = {
     [BUNDLE_RUNNING] = "running",
@@ -107,6 +107,7 @@ void bundle_hand_over(const struct bundles *b, struct bundle *bundle)
 	snprintf(msg.name, sizeof(msg.name), "%s", m->name);
 	msg.serial = m->serial;
 	worker_send(b->worker, &msg, manifest);
+	bundle->missed = 0;
 	for (size_t i = 0; i < m->output_count; i++)
 		if (m->outputs[i].kind == OUTPUT_RING)
 			hand_ring(b, bundle, i);
@@ -183,6 +184,20 @@ static void take_sample(struct bundles *b, struct bundle *bundle, struct bundle_
 	worker_send(b->worker, &msg, -1);
 }
 
+static void tell_missed(const struct bundles *b, struct bundle *bundle, uint64_t now_ms)
+{
+	struct worker_msg msg = {.op = WORKER_MISSED, .bundle = bundle->handle};
+
+	bundle->missed_due_ms = now_ms + MISSED_INTERVAL_MS;
+	if (!b->worker->ready)
+		return;
+	msg.count = kernel_missed(bundle->kernel);
+	if (msg.count == bundle->missed)
+		return;
+	bundle->missed = msg.count;
+	worker_send(b->worker, &msg, -1);
+}
+
 static void iterate(struct bundle *bundle, uint64_t now_ms)
 {
 	struct err e = ERR_INIT;
@@ -209,6 +224,9 @@ void bundle_sample(struct bundles *b, struct bundle *bundle, uint64_t now_ms, ui
 			take_sample(b, bundle, s, now_ms);
 		*next_ms = loop_sooner(*next_ms, s->due_ms);
 	}
+	if (now_ms >= bundle->missed_due_ms)
+		tell_missed(b, bundle, now_ms);
+	*next_ms = loop_sooner(*next_ms, bundle->missed_due_ms);
 	if (now_ms >= bundle->iterate_ms)
 		iterate(bundle, now_ms);
 	*next_ms = loop_sooner(*next_ms, bundle->iterate_ms);

@@ -46,6 +46,8 @@ struct bundle {
 	struct bundle_sample *samples;
 	size_t sample_count;
 	uint64_t iterate_ms; /* next iterator; UINT64_MAX: never */
+	uint64_t missed;     /* skipped runs that the worker was told of */
+	uint64_t missed_due_ms;
 };
 
 struct bundles_request;

@@ -276,18 +276,6 @@ size_t kernel_programs(const struct kernel_bundle *kb, const struct kernel_progr
 	return kb->prog_count;
 }
 
-void kernel_refresh(struct kernel_bundle *kb)
-{
-	for (size_t i = 0; i < kb->prog_count; i++) {
-		struct bpf_prog_info info;
-		if (kb->progs[i].fd < 0 || view_program(kb->progs[i].fd, &info, NULL, NULL, NULL))
-			continue;
-		kb->views[i].run_count = info.run_cnt;
-		kb->views[i].run_time_ns = info.run_time_ns;
-		kb->views[i].missed = info.recursion_misses;
-	}
-}
-
 int kernel_map_fd(const struct kernel_bundle *kb, const char *object, const char *map)
 {
 	for (size_t i = 0; i < kb->object_count; i++) {

@@ -41,9 +41,7 @@ struct kernel_program {
 	char reason[256]; /* "needs tp_btf/sock_send_length, Linux 6.3"; "" when attached as the best of its group */
 	uint32_t id;      /* kernel's program id, 0: not loaded */
 	uint64_t run_count, run_time_ns; /* where kernel.bpf_stats_enabled */
-	/* Runs that the kernel skipped because the program was still running on that CPU (recursion_misses, Linux 5.12):
-	 * what they would have seen is lost. */
-	uint64_t missed;
+	uint64_t missed;                 /* runs that the kernel skipped, as kernel_missed tells */
 };
 
 /* Requirements, choice among alternatives, load, and the comparison of the kernel's own view (program type, name, maps)
@@ -84,6 +82,13 @@ void kernel_close(struct kernel_bundle **kb);
 size_t kernel_programs(const struct kernel_bundle *kb, const struct kernel_program **out);
 /* Refreshes run_count, run_time_ns and missed. */
 void kernel_refresh(struct kernel_bundle *kb);
+
+/* Runs that the kernel skipped of all programs since they were loaded, as it counts them: because the program, or for
+ * perf events any tracing program, still ran on that CPU (recursion_misses: fentry and fexit from Linux 5.12, tp_btf and
+ * raw_tp from 6.1, before which they are not skipped; tp, kprobe and kretprobe from 6.7), or because the probe itself was
+ * not served (a link's missed, Linux 6.7). What is skipped and not counted: tp, kprobe and kretprobe before 6.7, and
+ * perf_event. Refreshes missed of the programs that can be skipped: one or two calls for each. */
+uint64_t kernel_missed(struct kernel_bundle *kb);
 
 /* Borrowed fd of a map, -1 if there is none (its object has no program in use). */
 int kernel_map_fd(const struct kernel_bundle *kb, const char *object, const char *map);

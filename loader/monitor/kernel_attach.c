@@ -107,6 +107,11 @@ int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err
 	return 0;
 }
 
+int attachment_fd(const struct attachment *a)
+{
+	return a->kind == ATTACHMENT_LIBBPF ? bpf_link__fd(a->link) : a->fd;
+}
+
 void detach_prog(struct kernel_bundle *kb, size_t i)
 {
 	struct kernel_prog *p = &kb->progs[i];

@@ -62,7 +62,8 @@ struct kernel_prog {
 	bool pinned; /* survives this process */
 	struct attachment *attachments;
 	size_t attachment_count;
-	uint64_t next_run_ms; /* iterator with an interval */
+	uint64_t next_run_ms;   /* iterator with an interval */
+	uint64_t probes_missed; /* of its links, when they were last asked */
 };
 
 struct kernel_map {
@@ -163,6 +164,8 @@ MUST_CHECK int attach_split_offset(char *symbol, size_t *offset, struct err *e);
 MUST_CHECK int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err *e);
 /* Takes *fd over on success. */
 MUST_CHECK int attachment_add_fd(struct kernel_prog *p, int *fd, struct err *e);
+/* Borrowed, -1 or no link where it has none. */
+int attachment_fd(const struct attachment *a);
 /* Takes link over; NULL is errno's failure. */
 MUST_CHECK int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err *e);
 

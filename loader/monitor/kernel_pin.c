@@ -228,11 +228,6 @@ void pin_forget_qdisc(const char *pin_root, int ifindex)
 
 /* ---- pin ---- */
 
-static int attachment_fd(const struct attachment *a)
-{
-	return a->kind == ATTACHMENT_LIBBPF ? bpf_link__fd(a->link) : a->fd;
-}
-
 static int pin_link(const char *base, const struct kernel_object *o, const struct kernel_prog *p, size_t n,
 		    bool *pinned, struct err *e)
 {

@@ -160,12 +160,14 @@ static json_t *show_lost(const struct bundles *b, const struct bundle *bundle, u
 	sum[LOSS_PARSER] = kernel[OBS_LOST_PARSER];
 	sum[LOSS_SAMPLING] = kernel[OBS_LOST_SAMPLING];
 	sum[LOSS_TABLE] = kernel[OBS_LOST_TABLE];
+	sum[LOSS_MISSED] = bundle->kernel ? kernel_missed(bundle->kernel) : 0;
 	*events = worker ? worker->events : 0;
 	for (int i = 0; worker && i < LOSS_SOURCE_COUNT; i++)
 		sum[i] += worker->lost[i];
-	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "ring", number(sum[LOSS_RING]), "map", number(sum[LOSS_MAP]),
+	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "ring", number(sum[LOSS_RING]), "map", number(sum[LOSS_MAP]),
 			 "parser", number(sum[LOSS_PARSER]), "subscriber", number(sum[LOSS_SUBSCRIBER]), "sampling",
-			 number(sum[LOSS_SAMPLING]), "table", number(sum[LOSS_TABLE]));
+			 number(sum[LOSS_SAMPLING]), "table", number(sum[LOSS_TABLE]), "missed",
+			 number(sum[LOSS_MISSED]));
 }
 
 json_t *show_bundle(const struct bundles *b, const struct bundle *bundle, json_t *warnings)

@@ -345,6 +345,13 @@ static void take_lost(struct output *o)
 	losses_kernel(&b->losses, totals);
 }
 
+void bundle_missed(struct bundle *b, uint64_t total)
+{
+	const uint64_t totals[LOSS_SOURCE_COUNT] = {[LOSS_MISSED] = total};
+
+	losses_kernel(&b->losses, totals);
+}
+
 /* True: the sample is at its end. */
 static bool step(struct output *o, unsigned max_entries)
 {

@@ -29,6 +29,9 @@ MUST_CHECK int bundle_output(struct bundle *b, const struct worker_msg *msg, int
 /* A fresh sample of an output. */
 MUST_CHECK int bundle_sample(struct bundle *b, uint32_t output, struct err *e);
 
+/* The monitor's total of runs that the kernel skipped. */
+void bundle_missed(struct bundle *b, uint64_t total);
+
 /* Reads every ring, about max_bytes of each. True: there is more. A ring whose contents make no sense is closed. */
 bool bundle_consume(struct bundle *b, uint64_t max_bytes);
 

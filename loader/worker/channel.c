@@ -133,6 +133,16 @@ static int take_sample(const struct worker *w, const struct worker_msg *msg, str
 	return bundle_sample(b, msg->output, e);
 }
 
+static int take_missed(const struct worker *w, const struct worker_msg *msg, struct err *e)
+{
+	struct bundle *b = find(w, msg->bundle);
+
+	if (!b)
+		return err_set(e, ERR_DAEMON_PROTOCOL, "skipped runs of bundle %u, which is not here", msg->bundle);
+	bundle_missed(b, msg->count);
+	return 0;
+}
+
 int channel_take(struct worker *w, const struct worker_msg *msg, int fds[static 4], struct err *e)
 {
 	size_t count = 0, due = msg->op == WORKER_BUNDLE || msg->op == WORKER_OUTPUT;
@@ -148,6 +158,8 @@ int channel_take(struct worker *w, const struct worker_msg *msg, int fds[static 
 		return take_output(w, msg, fds, e);
 	case WORKER_SAMPLE:
 		return take_sample(w, msg, e);
+	case WORKER_MISSED:
+		return take_missed(w, msg, e);
 	case WORKER_REMOVE:
 		return take_remove(w, msg->bundle, e);
 	case WORKER_NOTICE:

@@ -11,6 +11,7 @@ static struct manifest_enumerator source_values[] = {
     {(char *)"ring", LOSS_RING},         {(char *)"map", LOSS_MAP},
     {(char *)"parser", LOSS_PARSER},     {(char *)"subscriber", LOSS_SUBSCRIBER},
     {(char *)"sampling", LOSS_SAMPLING}, {(char *)"table", LOSS_TABLE},
+    {(char *)"missed", LOSS_MISSED},
 };
 
 const struct manifest_enum lost_enum = {

@@ -42,8 +42,8 @@ bool losses_take(struct losses *l, uint64_t now_ns, bool flush, struct lost_reco
 /* The source that stands for a slot of the programs' drop counters (enum obs_loss). */
 enum loss_source lost_source_of_slot(enum obs_loss slot);
 
-/* A bundle's drop counters, summed over its objects, are `totals` (by enum loss_source): adds what is new since they were
- * last told, also by an earlier worker. */
+/* What the kernel side counted of a bundle so far is `totals` (by enum loss_source; 0 where the caller does not know): adds
+ * what is new since it was last told, also by an earlier worker. */
 void losses_kernel(struct losses *l, const uint64_t totals[static LOSS_SOURCE_COUNT]);
 
 /* Writes `,"source":"subscriber","count":12}\n` and what goes before it: a subscriber's own losses, which only it is told.

@@ -6,7 +6,7 @@
 
 const char *const loss_source_names[LOSS_SOURCE_COUNT] = {
     [LOSS_RING] = "ring",         [LOSS_MAP] = "map",     [LOSS_PARSER] = "parser", [LOSS_SUBSCRIBER] = "subscriber",
-    [LOSS_SAMPLING] = "sampling", [LOSS_TABLE] = "table",
+    [LOSS_SAMPLING] = "sampling", [LOSS_TABLE] = "table", [LOSS_MISSED] = "missed",
 };
 
 int stats_map(int fd, struct worker_stats **out, struct err *e)

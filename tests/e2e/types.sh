@@ -168,7 +168,8 @@ load set test/types sample_ms=3600000 >/dev/null
 # told SOURCE: the sum of what the stream told of it. all_told SOURCE COUNT
 told() { jq -s --arg s "$1" 'map(select(.event == "obs.lost" and .bundle == "test/types" and .source == $s) | .count) | add // 0' "$E2E_TMP/events"; }
 all_told() { [ "$(told "$1")" -ge "$2" ]; }
-check_eq "nothing was lost so far" '{"ring":0,"map":0,"parser":0,"subscriber":0,"sampling":0,"table":0}' "$(status .lost)"
+# What the kernel skips is up to this machine: missed.sh has a program of its own for that.
+check_eq "nothing was lost so far" '{"ring":0,"map":0,"parser":0,"subscriber":0,"sampling":0,"table":0}' "$(status '.lost | del(.missed)')"
 
 ask b
 burst_whole() { [ $(($(lines types.burst | wc -l) + $(told ring))) -eq 200 ]; }

@@ -199,6 +199,36 @@ static struct kind kinds[] = {
     {"iter", "on_iter", nothing, NULL, KERNEL_ATTACHED, true},
 };
 
+/* ---- runs that the kernel skips ---- */
+
+/* Of a kprobe they are in its link, from Linux 6.7; those of a program that runs in itself are seen end to end. */
+static void skipped_runs_of_a_probe_are_counted_and_stay_counted(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("missed");
+	struct kernel_bundle *kb = NULL;
+	struct err e = ERR_INIT;
+	char name[16];
+
+	(void)state;
+	if (kernel_load(&host, bundle, &kb, &e)) {
+		check_lacking(&(struct kind){"missed", "on_missed", .lacking = "kprobe"}, &e);
+		return;
+	}
+	fixture_must(kernel_attach(kb, &e), &e);
+	assert_int_equal(kernel_missed(kb), 0);
+	prctl(PR_GET_NAME, name);
+	prctl(PR_SET_NAME, "t.missed");
+	for (int i = 0; i < 5; i++)
+		do_sleep();
+	prctl(PR_SET_NAME, name);
+	assert_int_equal(fixture_hits(kb, "missed", 0), 5);
+	assert_int_equal(fixture_hits(kb, "missed", 1), 0);
+	uint64_t counted = kernel_version() < 607 ? 0 : 5;
+	assert_int_equal(kernel_missed(kb), counted);
+	assert_int_equal(fixture_program(kb, "on_missed")->missed, counted);
+	fixture_must(kernel_remove(&kb, &e), &e);
+}
+
 /* ---- iterators with an interval ---- */
 
 static void interval_iterator_runs_when_due(void **state)
@@ -358,11 +388,12 @@ static void every_kind_lives_in_the_monitor_sandbox(void **state)
 int main(int argc, char **argv)
 {
 	struct CMUnitTest tests[32] = {
+	    cmocka_unit_test(skipped_runs_of_a_probe_are_counted_and_stay_counted),
 	    cmocka_unit_test(interval_iterator_runs_when_due),
 	    cmocka_unit_test(no_iterator_is_never_due),
 	    cmocka_unit_test(every_kind_lives_in_the_monitor_sandbox),
 	};
-	size_t count = 3;
+	size_t count = 4;
 
 	fixture_host(&host);
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)

@@ -420,6 +420,40 @@ static void drop_counters_are_told_as_deltas_over_a_restart(void **state)
 	close(memfd);
 }
 
+static void skipped_runs_are_told_as_deltas_over_a_restart(void **state)
+{
+	struct world *w = *state;
+	struct worker_msg missed = {.op = WORKER_MISSED, .bundle = 7, .count = 3};
+
+	start(w, 0);
+	give_bundle(w, 7);
+	int fd = subscribe(w, "{}\n");
+	say(w, missed, -1);
+	json_t *json = line_of(fd);
+	assert_string_equal(json_string_value(at(json, "event")), "obs.lost");
+	assert_string_equal(json_string_value(at(json, "source")), "missed");
+	assert_string_equal(json_string_value(at(json, "bundle")), "obs/demo");
+	assert_int_equal(json_integer_value(at(json, "count")), 3);
+	json_decref(json);
+	/* What is told again is no news. */
+	say(w, missed, -1);
+	missed.count = 10;
+	say(w, missed, -1);
+	expect_number(fd, "count", 7);
+	kill(w->pid, SIGKILL);
+	ended(w);
+	close(fd);
+
+	start(w, 0);
+	give_bundle(w, 7);
+	fd = subscribe(w, "{}\n");
+	say(w, missed, -1);
+	missed.count = 11;
+	say(w, missed, -1);
+	expect_number(fd, "count", 1);
+	close(fd);
+}
+
 static void notice_is_an_event(void **state)
 {
 	struct world *w = *state;
@@ -493,6 +527,7 @@ static void unexpected_message_is_fatal(void **state)
 	    {.op = WORKER_BUNDLE, .bundle = 1}, /* without a descriptor */
 	    {.op = WORKER_SAMPLE, .bundle = 1},
 	    {.op = WORKER_REMOVE, .bundle = 1},
+	    {.op = WORKER_MISSED, .bundle = 1},
 	    {.op = 4711},
 	};
 
@@ -616,6 +651,7 @@ int main(void)
 	    TEST(crash_and_restart_goes_on_with_ring_and_sequence),
 	    TEST(sample_becomes_events_and_is_given_back),
 	    TEST(drop_counters_are_told_as_deltas_over_a_restart),
+	    TEST(skipped_runs_are_told_as_deltas_over_a_restart),
 	    TEST(notice_is_an_event),
 	    TEST(removed_bundle_frees_its_handle),
 	    TEST(stop_sends_what_is_queued_and_ends),
