@@ -136,6 +136,9 @@ bool probe_uprobe_multi(void);
 /* Where tracefs is mounted, NULL: nowhere. */
 const char *probe_tracefs(void);
 MUST_CHECK int probe_requirements(const struct probe *p, const struct manifest *m, struct err *e);
+/* before and "Linux 6.3", or "" where the kernel is new enough: it lacks the program for another reason then, and nobody
+ * should be told to look for a newer one. Returns dst. */
+const char *probe_since(const struct manifest_program *program, const char *before, char *dst, size_t size);
 /* False: this kernel or host lacks it, and reason says what. True: it may still refuse. */
 bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size);
 

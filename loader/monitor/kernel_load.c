@@ -372,18 +372,16 @@ static void refusal_reason(const struct kernel_bundle *kb, const struct refusal 
 {
 	const struct kernel_prog *p = &kb->progs[r->prog];
 	const struct kernel_map *map = missing_map(&kb->objects[p->object], r);
-	const char *since = p->program->since;
-	char needs[64] = "";
+	char since[48];
 
-	if (since[0])
-		snprintf(needs, sizeof(needs), "; needs Linux %.16s", since);
+	probe_since(p->program, "; needs ", since, sizeof(since));
 	if (map)
-		snprintf(dst, size, "needs %s%s", map->failure, needs);
+		snprintf(dst, size, "needs %s%s", map->failure, since);
 	else if (has_log(r))
-		snprintf(dst, size, "refused by the verifier: %s%s", r->cause, needs);
+		snprintf(dst, size, "refused by the verifier: %s%s", r->cause, since);
 	else
 		snprintf(dst, size, "needs %s programs, which this kernel refuses: %s%s", p->program->attach,
-			 strerror(r->errnum), needs);
+			 strerror(r->errnum), since);
 }
 
 static int refused(struct kernel_bundle *kb, struct kernel_object *o, const struct refusal *r, struct err *e)

@@ -381,13 +381,29 @@ static const struct {
     {"perf_event", probe_perf_event},
 };
 
+const char *probe_since(const struct manifest_program *program, const char *before, char *dst, size_t size)
+{
+	unsigned want_major, want_minor, major, minor;
+	struct utsname name;
+
+	dst[0] = '\0';
+	if (!program->since[0] || uname(&name))
+		return dst;
+	/* NOLINTNEXTLINE(cert-err34-c): what is no version is shown as it is. */
+	if (sscanf(program->since, "%u.%u", &want_major, &want_minor) == 2 &&
+	    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own words. */
+	    sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+	    (major > want_major || (major == want_major && minor >= want_minor)))
+		return dst;
+	snprintf(dst, size, "%sLinux %.16s", before, program->since);
+	return dst;
+}
+
 bool probe_program(struct probe *p, const struct manifest_program *program, char *reason, size_t size)
 {
-	char needs[192], since[32] = "";
+	char needs[192], since[32];
 	bool has = true;
 
-	if (program->since[0])
-		snprintf(since, sizeof(since), ", Linux %.16s", program->since);
 	if (!attach_kind_known(program->attach)) {
 		snprintf(reason, size, "needs attach kind %s, which this loader does not have", program->attach);
 		return false;
@@ -398,7 +414,7 @@ bool probe_program(struct probe *p, const struct manifest_program *program, char
 	if (has && asks_type(program) && !has_type(p, program->type))
 		has = needs_text(needs, sizeof(needs), "BPF programs of type %s", program->type);
 	if (!has)
-		snprintf(reason, size, "needs %s%s", needs, since);
+		snprintf(reason, size, "needs %s%s", needs, probe_since(program, ", ", since, sizeof(since)));
 	return has;
 }
 
