@@ -3,39 +3,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/json.h"
 #include "bundles/manifest_impl.h"
-
-/* ---- memory ---- */
-
-/* jansson ignores in some places that it got no memory: its lexer then goes on with a shorter text, which would not be
- * what was signed. So its allocations are watched while it reads and writes. Its functions are global: one thread. */
-static struct {
-	json_malloc_t allocate;
-	json_free_t release;
-	bool failed;
-} watched;
-
-static void *watched_malloc(size_t size)
-{
-	void *p = watched.allocate(size);
-
-	watched.failed |= !p;
-	return p;
-}
-
-static void watch_start(void)
-{
-	json_get_alloc_funcs(&watched.allocate, &watched.release);
-	watched.failed = false;
-	json_set_alloc_funcs(watched_malloc, watched.release);
-}
-
-/* Whether all went well. */
-static bool watch_end(void)
-{
-	json_set_alloc_funcs(watched.allocate, watched.release);
-	return !watched.failed;
-}
 
 /* ---- parsing ---- */
 
@@ -67,22 +36,12 @@ static int check_depth(const uint8_t *json, size_t size, struct err *e)
 
 static int load(const uint8_t *json, size_t size, json_t **out, struct err *e)
 {
-	json_error_t error;
-
 	if (size > BUNDLE_MANIFEST_MAX_BYTES)
 		return err_set(e, ERR_MANIFEST_VALUE, "manifest: %zu bytes, at most %d are allowed", size,
 			       BUNDLE_MANIFEST_MAX_BYTES);
 	if (check_depth(json, size, e))
 		return -1;
-	watch_start();
-	json_auto_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, &error);
-	if (!watch_end())
-		return err_set(e, ERR_NOMEM, "manifest: no memory for %zu bytes of JSON", size);
-	if (!root)
-		return err_set(e, ERR_MANIFEST_SYNTAX, "manifest: line %d, column %d: %s", error.line, error.column,
-			       error.text);
-	*out = TAKE_PTR(root);
-	return 0;
+	return json_read(json, size, ERR_MANIFEST_SYNTAX, out, e) ? err_wrap(e, "manifest") : 0;
 }
 
 /* First of all: another schema may have any other keys. */
@@ -136,9 +95,9 @@ int manifest_format(const struct manifest *m, char **out, size_t *out_size, stru
 
 	if (manifest_check(m, e))
 		return -1;
-	watch_start();
+	unsigned long failures = json_failures();
 	int status = format(m, &text, &size, e);
-	if (!watch_end())
+	if (json_failures() != failures)
 		return err_set(e, ERR_NOMEM, "manifest: no memory for its JSON");
 	if (status)
 		return -1;

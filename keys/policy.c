@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bundles/base/file.h"
+#include "bundles/base/json.h"
 
 enum {
 	POLICY_SCHEMA = 1,
@@ -289,18 +290,13 @@ static int read_policy(const json_t *json, struct policy *policy, struct err *e)
 int policy_parse(const uint8_t *json, size_t size, struct policy **out, struct err *e)
 {
 	OWN(policy) struct policy *policy = NULL;
-	json_error_t why;
+	json_auto_t *root = NULL;
 
 	if (size > POLICY_MAX_BYTES)
 		return err_set(e, ERR_POLICY_MALFORMED, "more than %d bytes", POLICY_MAX_BYTES);
 	if (policy_default(&policy, e))
 		return -1;
-	json_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, &why);
-	if (!root)
-		return err_set(e, ERR_POLICY_MALFORMED, "line %d, column %d: %s", why.line, why.column, why.text);
-	int rc = read_policy(root, policy, e);
-	json_decref(root);
-	if (rc)
+	if (json_read(json, size, ERR_POLICY_MALFORMED, &root, e) || read_policy(root, policy, e))
 		return -1;
 	*out = TAKE_PTR(policy);
 	return 0;
@@ -324,78 +320,57 @@ int policy_load(int dir_fd, const char *path, struct policy **out, struct err *e
 
 /* ---- writing ---- */
 
-/* Each of these gives a new reference, or NULL without memory; the json_*_new calls take theirs over, even NULL, in which
- * case they fail. */
 static json_t *json_of_patterns(const struct patterns *p)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; list && i < p->count; i++)
-		if (json_array_append_new(list, json_string(p->item[i]))) {
-			json_decref(list);
-			return NULL;
-		}
+	for (size_t i = 0; i < p->count; i++)
+		json_array_append_new(list, json_string(p->item[i]));
 	return list;
 }
 
-static int put_capabilities(json_t *object, const struct patterns *allow, const struct patterns *deny)
+static void put_capabilities(json_t *object, const struct patterns *allow, const struct patterns *deny)
 {
 	if (!allow->count && !deny->count)
-		return 0;
+		return;
 	json_t *json = json_object();
-	if ((allow->count && json_object_set_new(json, "allow", json_of_patterns(allow))) ||
-	    (deny->count && json_object_set_new(json, "deny", json_of_patterns(deny)))) {
-		json_decref(json);
-		return -1;
-	}
-	return json_object_set_new(object, "capabilities", json);
+	if (allow->count)
+		json_object_set_new(json, "allow", json_of_patterns(allow));
+	if (deny->count)
+		json_object_set_new(json, "deny", json_of_patterns(deny));
+	json_object_set_new(object, "capabilities", json);
 }
 
 static json_t *json_of_grant(const struct grant *g)
 {
 	json_t *json = json_object(), *signers = json_array();
 	char hex[DIGEST_HEX_BYTES];
-	int rc = 0;
 
-	for (size_t i = 0; !rc && i < g->signer_count; i++) {
+	for (size_t i = 0; i < g->signer_count; i++) {
 		digest_hex(&g->signers[i], hex);
-		rc = json_array_append_new(signers, json_string(hex));
+		json_array_append_new(signers, json_string(hex));
 	}
-	rc = rc || json_object_set_new(json, "names", json_of_patterns(&g->names)) ||
-	     json_object_set(json, "signers", signers) ||
-	     json_object_set_new(json, "threshold", json_integer(g->threshold)) ||
-	     put_capabilities(json, &g->allow, &g->deny);
-	json_decref(signers);
-	if (!rc)
-		return json;
-	json_decref(json);
-	return NULL;
-}
-
-static json_t *json_of_policy(const struct policy *policy)
-{
-	json_t *json = json_object(), *grants = json_array();
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < policy->grant_count; i++)
-		rc = json_array_append_new(grants, json_of_grant(&policy->grants[i]));
-	rc = rc || json_object_set_new(json, "schema", json_integer(POLICY_SCHEMA)) ||
-	     json_object_set(json, "grants", grants) || put_capabilities(json, &policy->allow, &policy->deny);
-	json_decref(grants);
-	if (!rc)
-		return json;
-	json_decref(json);
-	return NULL;
+	json_object_set_new(json, "names", json_of_patterns(&g->names));
+	json_object_set_new(json, "signers", signers);
+	json_object_set_new(json, "threshold", json_integer(g->threshold));
+	put_capabilities(json, &g->allow, &g->deny);
+	return json;
 }
 
 int policy_format(const struct policy *policy, char **out, size_t *out_size, struct err *e)
 {
-	json_t *json = json_of_policy(policy);
-	OWN_FREE char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+	unsigned long failures = json_failures();
+	json_auto_t *json = json_object();
+	json_t *grants = json_array();
+	OWN_FREE char *text = NULL;
 
-	json_decref(json);
-	if (!text)
-		return err_set(e, ERR_NOMEM, "writing the policy");
+	for (size_t i = 0; i < policy->grant_count; i++)
+		json_array_append_new(grants, json_of_grant(&policy->grants[i]));
+	json_object_set_new(json, "schema", json_integer(POLICY_SCHEMA));
+	json_object_set_new(json, "grants", grants);
+	put_capabilities(json, &policy->allow, &policy->deny);
+	if (json_write(json, JSON_INDENT(2), failures, &text, e))
+		return err_wrap(e, "policy");
 	size_t size = strlen(text);
 	char *line = realloc(text, size + 2);
 	if (!line)

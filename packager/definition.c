@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bundles/base/file.h"
+#include "bundles/base/json.h"
 #include "bundles/base/text.h"
 
 enum { DEFINITION_MAX_BYTES = 1 << 20, DEFINITION_MAX_ITEMS = 256 };
@@ -361,7 +362,7 @@ int definition_read(const char *folder, struct definition **out, struct err *e)
 	OWN_FREE uint8_t *text = NULL;
 	size_t size = 0;
 	char path[PATH_MAX];
-	json_error_t where;
+	json_auto_t *root = NULL;
 
 	if (!d || !(d->folder = strdup(folder)))
 		return err_errno(e, ERR_NOMEM, "definition");
@@ -369,13 +370,10 @@ int definition_read(const char *folder, struct definition **out, struct err *e)
 		return err_set(e, ERR_IO, "%s: name too long", folder);
 	if (file_read(path, DEFINITION_MAX_BYTES, ERR_DEFINITION_SYNTAX, &text, &size, e))
 		return -1;
-	json_t *root = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
-	if (!root)
-		return err_set(e, ERR_DEFINITION_SYNTAX, "%s:%d:%d: %s", path, where.line, where.column, where.text);
+	if (json_read(text, size, ERR_DEFINITION_SYNTAX, &root, e))
+		return err_wrap(e, "%s", path);
 	struct reading r = {.d = d, .text = (const char *)text, .e = e};
-	int status = read_root(&r, root);
-	json_decref(root);
-	if (status)
+	if (read_root(&r, root))
 		return -1;
 	*out = TAKE_PTR(d);
 	return 0;

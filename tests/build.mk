@@ -6,16 +6,16 @@ $(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_src := t
 $(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_libs := client ipc base))
 $(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_pkgs := jansson cmocka))
 
-UNIT_TESTS += bundles_archive bundles_digest bundles_files bundles_manifest base_arguments base_err base_file base_text
+UNIT_TESTS += bundles_archive bundles_digest bundles_files bundles_manifest base_arguments base_err base_file base_json base_text
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_src := tests/unit/bundles_$(t)_test.c))
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_libs := bundles base))
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_pkgs := libarchive jansson libcrypto cmocka))
-$(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_src := tests/unit/base_$(t)_test.c))
-$(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_libs := base))
-$(foreach t,arguments err file text,$(eval tests/bin/base_$(t)_pkgs := cmocka))
+$(foreach t,arguments err file json text,$(eval tests/bin/base_$(t)_src := tests/unit/base_$(t)_test.c))
+$(foreach t,arguments err file json text,$(eval tests/bin/base_$(t)_libs := base))
+$(foreach t,arguments err file json text,$(eval tests/bin/base_$(t)_pkgs := cmocka))
+tests/bin/base_json_pkgs += jansson
 tests/bin/bundles_archive_src += tests/reject/archive.c
 tests/bin/bundles_manifest_src += tests/reject/manifest.c
-tests/bin/bundles_manifest_ldflags := $(foreach f,calloc strdup reallocarray,-Wl,--wrap=$(f))
 tests/bin/base_file_ldflags := -Wl,--wrap=fsync,--wrap=renameat,--wrap=write
 FUZZ_TARGETS += archive manifest
 $(foreach t,archive manifest,$(eval fuzz/$(t)_libs := bundles base))
@@ -86,7 +86,10 @@ $(foreach t,$(object_tests),$(eval tests/bin/$(t)_src := tests/unit/$(t)_test.c 
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_libs := keys bundles base))
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
 
-UNIT_TESTS += packager_describe
+UNIT_TESTS += packager_definition packager_describe
+tests/bin/packager_definition_src := tests/unit/packager_definition_test.c packager/definition.c
+tests/bin/packager_definition_libs := bundles base
+tests/bin/packager_definition_pkgs := libarchive jansson libcrypto cmocka
 tests/bin/packager_describe_src := tests/unit/packager_describe_test.c tests/unit/bpf_source.c packager/locate.c \
 	packager/describe.c packager/describe_fields.c packager/describe_params.c
 tests/bin/packager_describe_libs := keys bundles base
@@ -99,3 +102,9 @@ fuzz/object_libs := keys bundles base
 fuzz/object_pkgs := libbpf libelf zlib libcrypto libarchive jansson
 fuzz/control_libs := monitor kernel ipc keys bundles base
 fuzz/control_pkgs := libbpf libelf zlib libcrypto jansson libcap
+
+# With tests/unit/no_memory.c, which fails the n-th of these.
+no_memory_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup,-Wl,--wrap=$(f))
+no_memory_tests := base_json bundles_manifest keys_policy monitor_state worker_request packager_definition
+$(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_src += tests/unit/no_memory.c))
+$(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_ldflags += $(no_memory_ldflags)))

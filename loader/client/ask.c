@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "bundles/base/file.h"
+#include "bundles/base/json.h"
 #include "bundles/base/text.h"
 #include "loader/client/term.h"
 #include "loader/ipc/msg.h"
@@ -218,7 +219,7 @@ int ask(const struct options *o, const struct control_request *request, int fd, 
 	OWN_FD int answer = -1;
 	OWN_FREE uint8_t *text = NULL;
 	struct control_reply reply;
-	json_error_t where;
+	json_auto_t *root = NULL;
 	size_t size = 0;
 
 	if (ask_connect(o->run_dir, "control.sock", SOCK_SEQPACKET, &sock, e))
@@ -234,11 +235,10 @@ int ask(const struct options *o, const struct control_request *request, int fd, 
 		return -1;
 	if (o->json)
 		return write_raw(text, size, e);
-	*out = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
-	if (!json_is_object(*out)) {
-		json_decref(*out);
-		*out = NULL;
-		return err_set(e, ERR_DAEMON_PROTOCOL, "the daemon's answer is no JSON object: %s", where.text);
-	}
+	if (json_read(text, size, ERR_DAEMON_PROTOCOL, &root, e))
+		return err_wrap(e, "the daemon's answer");
+	if (!json_is_object(root))
+		return err_set(e, ERR_DAEMON_PROTOCOL, "the daemon's answer is no JSON object");
+	*out = TAKE_PTR(root);
 	return 0;
 }

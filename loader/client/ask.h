@@ -7,8 +7,6 @@
 
 struct json_t; /* jansson's */
 
-#define OWN_JSON __attribute__((cleanup(json_decrefp)))
-
 enum { ASK_ANSWER_MAX_BYTES = 64 << 20 };
 
 /* ERR_USAGE if name or arg are longer than a request holds; both may be NULL. */

@@ -43,7 +43,7 @@ int command_audit(const struct options *o, int argc, char **argv, struct err *e)
 	};
 	struct term term = term_of(STDOUT_FILENO);
 	struct control_request request;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 	OWN(table) struct table *t = NULL;
 	const json_t *entry;
 	char most[24] = "";

@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
+#include "bundles/base/json.h"
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"
 #include "loader/client/pretty.h"
@@ -25,7 +26,10 @@ struct stream {
 /* The worker says why in a last line. */
 static int error_line(const char *line, size_t size, struct err *e)
 {
-	OWN_JSON json_t *answer = json_loadb(line, size, 0, NULL);
+	json_auto_t *answer = NULL;
+
+	if (json_read(line, size, ERR_DAEMON_PROTOCOL, &answer, e))
+		return err_wrap(e, "the daemon's error");
 	const json_t *error = json_object_get(answer, "error");
 	const char *code = json_string_value(json_object_get(error, "code"));
 	const char *message = json_string_value(json_object_get(error, "message"));

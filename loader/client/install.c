@@ -9,7 +9,7 @@ static int send_bundle(const struct options *o, enum control_op op, const char *
 {
 	struct control_request request;
 	OWN_FD int fd = -1;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 
 	if (ask_request(op, NULL, NULL, &request, e) || ask_open(path, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, &fd, e))
 		return -1;

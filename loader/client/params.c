@@ -85,7 +85,7 @@ int command_params(const struct options *o, int argc, char **argv, struct err *e
 {
 	struct term term = term_of(STDOUT_FILENO);
 	struct control_request request;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 	const json_t *bundle;
 	size_t i;
 

@@ -395,7 +395,7 @@ void pretty_event(struct pretty *p, FILE *f, const char *line, size_t size)
 {
 	while (size && line[size - 1] == '\n')
 		size--;
-	OWN_JSON json_t *event = parse(line, size);
+	json_auto_t *event = parse(line, size);
 	const char *name = json_string_value(json_object_get(event, "event"));
 	char path[PATH_BYTES] = "";
 

@@ -8,7 +8,7 @@
 int command_remove(const struct options *o, int argc, char **argv, struct err *e)
 {
 	struct control_request request;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 
 	(void)argc;
 	if (ask_request(CONTROL_REMOVE, argv[0], NULL, &request, e) || ask(o, &request, -1, &answer, e))

@@ -8,7 +8,7 @@
 static int set_one(const struct options *o, const char *name, const char *assignment, struct err *e)
 {
 	struct control_request request;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 
 	if (ask_request(CONTROL_SET, name, assignment, &request, e) || ask(o, &request, -1, &answer, e))
 		return -1;

@@ -10,7 +10,7 @@ static int add(const struct options *o, const char *path, struct err *e)
 {
 	struct control_request request;
 	OWN_FD int fd = -1;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 
 	if (ask_request(CONTROL_TRUST_ADD, NULL, o->names ? o->names : "*", &request, e) ||
 	    ask_open(path, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &fd, e) || ask(o, &request, fd, &answer, e))
@@ -34,7 +34,7 @@ static int list(const struct options *o, struct err *e)
 	};
 	struct term term = term_of(STDOUT_FILENO);
 	struct control_request request;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 	OWN(table) struct table *t = NULL;
 	const json_t *signer;
 	size_t i;
@@ -68,7 +68,7 @@ static int list(const struct options *o, struct err *e)
 static int remove_signer(const struct options *o, const char *signer, struct err *e)
 {
 	struct control_request request;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 
 	if (ask_request(CONTROL_TRUST_REMOVE, NULL, signer, &request, e) || ask(o, &request, -1, &answer, e))
 		return -1;

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/json.h"
 #include "loader/client/ask.h"
 
 /* Longer ones first: "<=" is not "<" and "=5". */
@@ -43,7 +44,7 @@ static json_t *value_of(const char *text)
 static json_t *values_of(const char *text)
 {
 	OWN_FREE char *copy = strdup(text);
-	OWN_JSON json_t *list = json_array();
+	json_auto_t *list = json_array();
 	char *rest = copy, *part;
 
 	if (!copy || !list)
@@ -120,7 +121,9 @@ static int add_patterns(json_t *request, int argc, char **argv, struct err *e)
 
 int where_request(const struct options *o, int argc, char **argv, char **out, struct err *e)
 {
-	OWN_JSON json_t *request = json_object();
+	unsigned long failures = json_failures();
+	json_auto_t *request = json_object();
+	OWN_FREE char *text = NULL;
 
 	if (!request)
 		return err_set(e, ERR_NOMEM, "request");
@@ -132,8 +135,7 @@ int where_request(const struct options *o, int argc, char **argv, char **out, st
 	    (o->last && json_object_set_new(request, "last", json_integer((json_int_t)o->last))) ||
 	    (o->sample && json_object_set_new(request, "sample", json_integer((json_int_t)o->sample))))
 		return err_set(e, ERR_USAGE, "--bundle is no UTF-8 text");
-	OWN_FREE char *text = json_dumps(request, JSON_COMPACT);
-	if (!text || asprintf(out, "%s\n", text) < 0)
-		return err_set(e, ERR_NOMEM, "request");
-	return 0;
+	if (json_write(request, JSON_COMPACT, failures, &text, e))
+		return err_wrap(e, "request");
+	return asprintf(out, "%s\n", text) < 0 ? err_set(e, ERR_NOMEM, "request") : 0;
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "bundles/base/file.h"
+#include "bundles/base/json.h"
 #include "bundles/base/text.h"
 
 static const char log_name[] = "audit.log";
@@ -209,13 +210,6 @@ void audit_close(struct audit *audit)
 	audit->fd = -1;
 }
 
-static void json_owner_free(json_t **json)
-{
-	json_decref(*json);
-}
-
-#define OWN_JSON __attribute__((cleanup(json_owner_free)))
-
 static int broken(uint64_t number, const char *what, struct err *e)
 {
 	return err_set(e, ERR_AUDIT_BROKEN, "audit.log, line %" PRIu64 ": %s", number, what);
@@ -225,16 +219,21 @@ static int broken(uint64_t number, const char *what, struct err *e)
 static int check_line(const struct walk *w, const struct digest *before, bool *unreadable, json_t **out, struct err *e)
 {
 	char prev[DIGEST_HEX_BYTES];
-	OWN_JSON json_t *entry = json_loadb(w->line, w->size, JSON_REJECT_DUPLICATES, NULL);
-	const char *stated = json_string_value(json_object_get(entry, "prev"));
-	const char *action = json_string_value(json_object_get(entry, "action"));
+	json_auto_t *entry = NULL;
+	struct err why = ERR_INIT;
 
-	if (!entry) {
+	if (json_read(w->line, w->size, ERR_AUDIT_BROKEN, &entry, &why)) {
+		if (why.code == ERR_NOMEM) {
+			*e = why;
+			return -1;
+		}
 		if (*unreadable)
 			return broken(w->number, "no JSON", e);
 		*unreadable = true;
 		return 0;
 	}
+	const char *stated = json_string_value(json_object_get(entry, "prev"));
+	const char *action = json_string_value(json_object_get(entry, "action"));
 	if (!stated || !action)
 		return broken(w->number, "prev or action is missing", e);
 	digest_hex(before, prev);
@@ -250,7 +249,8 @@ static int check_line(const struct walk *w, const struct digest *before, bool *u
 int audit_read(const struct audit *audit, size_t most, char **out, struct err *e)
 {
 	OWN_WALK struct walk w = {0};
-	OWN_JSON json_t *root = json_object();
+	unsigned long failures = json_failures();
+	json_auto_t *root = json_object();
 	json_t *entries = json_array();
 	struct digest before = {{0}};
 	bool unreadable = false;
@@ -261,7 +261,7 @@ int audit_read(const struct audit *audit, size_t most, char **out, struct err *e
 	if (walk_open(audit, &w, e))
 		return -1;
 	while (walk_next(&w)) {
-		OWN_JSON json_t *entry = NULL;
+		json_auto_t *entry = NULL;
 		if (check_line(&w, &before, &unreadable, &entry, e) || digest_of(w.line, w.size, &before, e))
 			return -1;
 		if (!entry || !most)
@@ -275,6 +275,5 @@ int audit_read(const struct audit *audit, size_t most, char **out, struct err *e
 	/* Lines that were cut off at the end are missed by this process alone, which remembers the newest. */
 	if (!digest_equal(&before, &audit->last))
 		return broken(w.number, "lines after it are missing", e);
-	*out = json_dumps(root, JSON_COMPACT);
-	return *out ? 0 : err_set(e, ERR_NOMEM, "audit entries");
+	return json_write(root, JSON_COMPACT, failures, out, e) ? err_wrap(e, "audit entries") : 0;
 }

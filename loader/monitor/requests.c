@@ -2,18 +2,12 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/json.h"
 #include "loader/monitor/control.h"
 #include "loader/monitor/show.h"
 #include "loader/monitor/trust.h"
 
 enum { PARAM_TEXT_BYTES = 4096, AUDIT_DEFAULT = 100 };
-
-static void json_owner_free(json_t **json)
-{
-	json_decref(*json);
-}
-
-#define OWN_JSON __attribute__((cleanup(json_owner_free)))
 
 typedef int request_fn(struct control_call *call, json_t **out, struct err *e);
 
@@ -248,7 +242,8 @@ static const struct {
 int control_answer(struct control_call *call, char **out_json, struct err *e)
 {
 	uint32_t op = call->request->op;
-	OWN_JSON json_t *json = NULL;
+	unsigned long failures = json_failures();
+	json_auto_t *json = NULL;
 
 	if (op == CONTROL_AUDIT)
 		return request_audit(call, out_json, e);
@@ -259,8 +254,5 @@ int control_answer(struct control_call *call, char **out_json, struct err *e)
 	}
 	if (requests[op].fn(call, &json, e))
 		return -1;
-	*out_json = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	if (!*out_json)
-		return err_set(e, ERR_NOMEM, "the answer");
-	return 0;
+	return json_write(json, JSON_COMPACT, failures, out_json, e) ? err_wrap(e, "done, but its answer") : 0;
 }

@@ -3,14 +3,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/json.h"
 #include "bundles/manifest.h"
-
-static void json_owner_free(json_t **json)
-{
-	json_decref(*json);
-}
-
-#define OWN_JSON __attribute__((cleanup(json_owner_free)))
 
 /* ---- reading: each key is taken once; what then is left is an error ---- */
 
@@ -150,13 +144,12 @@ static int read_bundle(json_t *object, struct state *state, struct err *e)
 
 int state_parse(const uint8_t *json, size_t size, struct state *state, struct err *e)
 {
-	json_error_t where;
-	OWN_JSON json_t *root = json_loadb((const char *)json, size, JSON_REJECT_DUPLICATES, &where);
-	const struct reader r = {.object = root, .where = "state", .e = e};
+	json_auto_t *root = NULL;
 	int64_t schema = 0;
 
-	if (!root)
-		return err_set(e, ERR_STATE_CORRUPT, "line %d: %s", where.line, where.text);
+	if (json_read(json, size, ERR_STATE_CORRUPT, &root, e))
+		return -1;
+	const struct reader r = {.object = root, .where = "state", .e = e};
 	if (!json_is_object(root))
 		return err_set(e, ERR_STATE_CORRUPT, "no JSON object");
 	if (take_number(&r, "schema", 1, &schema))
@@ -199,26 +192,25 @@ static json_t *installed_json(const struct state_bundle *b)
 			 signers, "parameters", params);
 }
 
+static json_t *bundle_json(const struct state_bundle *b)
+{
+	json_t *one = json_pack("{s:s,s:I,s:o}", "name", b->name, "highest", (json_int_t)b->highest, "highest_digest",
+				digest_json(&b->highest_digest));
+
+	if (b->installed)
+		json_object_set_new(one, "installed", installed_json(b));
+	return one;
+}
+
 int state_format(const struct state *state, char **out, struct err *e)
 {
+	unsigned long failures = json_failures();
 	json_t *list = json_array();
-	OWN_JSON json_t *root = NULL;
 
-	for (size_t i = 0; i < state->count; i++) {
-		const struct state_bundle *b = &state->bundles[i];
-		if (!b->highest)
-			continue; /* was never installed */
-		json_t *one = json_pack("{s:s,s:I,s:o}", "name", b->name, "highest", (json_int_t)b->highest,
-					"highest_digest", digest_json(&b->highest_digest));
-		if (b->installed)
-			json_object_set_new(one, "installed", installed_json(b));
-		if (!one || json_array_append_new(list, one))
-			return err_set(e, ERR_NOMEM, "state of %s as JSON", b->name);
-	}
-	root = json_pack("{s:i,s:s,s:o}", "schema", STATE_SCHEMA, "boot_id", state->boot_id, "bundles", list);
-	char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-	if (!text)
-		return err_set(e, ERR_NOMEM, "state as JSON");
-	*out = text;
-	return 0;
+	for (size_t i = 0; i < state->count; i++)
+		if (state->bundles[i].highest) /* else it was never installed */
+			json_array_append_new(list, bundle_json(&state->bundles[i]));
+	json_auto_t *root =
+	    json_pack("{s:i,s:s,s:o}", "schema", STATE_SCHEMA, "boot_id", state->boot_id, "bundles", list);
+	return json_write(root, JSON_INDENT(1), failures, out, e) ? err_wrap(e, "state") : 0;
 }

@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/json.h"
+
 /* ---- patterns ---- */
 
 bool request_glob(const char *pattern, const char *text, size_t size)
@@ -270,19 +272,14 @@ static int parse_root(json_t *root, struct request *r, struct err *e)
 int request_parse(const char *line, size_t size, struct request **out, struct err *e)
 {
 	OWN(request) struct request *r = calloc(1, sizeof(*r));
-	json_error_t where;
+	json_auto_t *root = NULL;
 
 	if (!r)
 		return err_errno(e, ERR_NOMEM, "request");
 	if (size > REQUEST_MAX_BYTES)
 		return err_set(e, ERR_REQUEST_TOO_LARGE, "more than %d bytes", REQUEST_MAX_BYTES);
 	r->sample = 1;
-	json_t *root = json_loadb(line, size, JSON_REJECT_DUPLICATES, &where);
-	if (!root)
-		return err_set(e, ERR_REQUEST_INVALID, "column %d: %.160s", where.column, where.text);
-	int bad = parse_root(root, r, e);
-	json_decref(root);
-	if (bad)
+	if (json_read(line, size, ERR_REQUEST_INVALID, &root, e) || parse_root(root, r, e))
 		return -1;
 	*out = TAKE_PTR(r);
 	return 0;

@@ -34,6 +34,8 @@ forbid "packager/ and loader/ never include each other" '#include "(packager|tes
 forbid "of bpf/ only the event ABI is shared" '[#]include [<"](obs|bpf/include/obs)/([a-df-z]|e[a-uw-z])' bundles keys packager loader
 only "only one file includes OpenSSL's CMS" '#include <openssl/cms.h>' 'keys/cms.c'
 only "only one file includes libarchive" '#include <archive' 'bundles/archive.c'
+only "JSON that counts is read and written by bundles/base/json.c (the client shows some by itself)" 'json_(load|dump)[a-z_]*\(' \
+	'bundles/(base/json|manifest_print)\.c|loader/client/(params|pretty|where)\.c'
 only "libbpf stays in keys/ (reading objects), loader/monitor/ and the packager's description" '#include <bpf/' \
 	'keys/[a-z_]+\.[ch]|loader/monitor/kernel[a-z_]*\.[ch]|loader/monitor/(params|sample[a-z_]*)\.c|packager/describe[a-z_]*\.[ch]'
 only "no library's types in other modules' headers" '#include <(openssl/|jansson|archive|bpf/|seccomp|sys/capability)' \

@@ -13,47 +13,13 @@
 #include "bundles/base/file.h"
 #include "bundles/manifest.h"
 #include "tests/reject/manifest.h"
+#include "tests/unit/no_memory.h"
 
 /* Accepted for ever: it has every key and every kind that schema 1 knows. */
 static const char golden_path[] = "tests/golden/manifest.json";
 
 static char *golden;
 static size_t golden_size;
-
-/* ---- memory that fails: the n-th allocation of ours or of jansson's ---- */
-
-static unsigned fail_at, allocations;
-
-static bool fails(void)
-{
-	return fail_at && ++allocations == fail_at;
-}
-
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-char *__real_strdup(const char *text);
-char *__wrap_strdup(const char *text);
-char *__wrap_strdup(const char *text)
-{
-	return fails() ? NULL : __real_strdup(text);
-}
-
-void *__real_reallocarray(void *p, size_t count, size_t size);
-void *__wrap_reallocarray(void *p, size_t count, size_t size);
-void *__wrap_reallocarray(void *p, size_t count, size_t size)
-{
-	return fails() ? NULL : __real_reallocarray(p, count, size);
-}
-
-static void *json_allocate(size_t size)
-{
-	return fails() ? NULL : malloc(size);
-}
 
 /* ---- helpers ---- */
 
@@ -63,7 +29,6 @@ static int load_golden(void **state)
 	uint8_t *data = NULL;
 
 	(void)state;
-	json_set_alloc_funcs(json_allocate, free);
 	if (file_read(golden_path, BUNDLE_MANIFEST_MAX_BYTES, ERR_LIMIT, &data, &golden_size, &e)) {
 		err_print(stderr, "run it from the top of the tree", &e, false);
 		return -1;
@@ -386,59 +351,38 @@ static void manifest_parse_cut_anywhere_refused(void **state)
 	}
 }
 
-/* With a sanitizer, every failure is also free of leaks. */
+static int parse_step(void *context, struct err *e)
+{
+	OWN(manifest) struct manifest *m = NULL;
+	int status = manifest_parse((const uint8_t *)golden, golden_size, &m, e);
+
+	(void)context;
+	assert_true(!m == (status != 0));
+	return status;
+}
+
 static void manifest_parse_without_memory_is_an_error(void **state)
 {
-	struct manifest *m = NULL;
-	unsigned refused = 0;
-
 	(void)state;
-	for (unsigned n = 1;; n += n < 200 ? 1 : 5) {
-		struct err e = ERR_INIT;
-		fail_at = n;
-		allocations = 0;
-		int status = manifest_parse((const uint8_t *)golden, golden_size, &m, &e);
-		bool reached = allocations >= n;
-		fail_at = 0;
-		if (!reached) {
-			assert_int_equal(status, 0);
-			break;
-		}
-		assert_int_equal(status, -1);
-		assert_null(m);
-		assert_string_equal(err_name(e.code), err_name(ERR_NOMEM));
-		refused++;
-	}
-	assert_true(refused > 200);
-	manifest_free(&m);
+	assert_true(no_memory_anywhere(parse_step, NULL) > 200);
+}
+
+static int format_step(void *context, struct err *e)
+{
+	OWN_FREE char *text = NULL;
+	size_t size = 0;
+	int status = manifest_format(context, &text, &size, e);
+
+	assert_true(!text == (status != 0));
+	return status;
 }
 
 static void manifest_format_without_memory_is_an_error(void **state)
 {
 	OWN(manifest) struct manifest *m = parse_golden();
-	unsigned refused = 0;
 
 	(void)state;
-	for (unsigned n = 1;; n += n < 200 ? 1 : 5) {
-		struct err e = ERR_INIT;
-		char *text = NULL;
-		size_t size = 0;
-		fail_at = n;
-		allocations = 0;
-		int status = manifest_format(m, &text, &size, &e);
-		bool reached = allocations >= n;
-		fail_at = 0;
-		if (!reached) {
-			assert_int_equal(status, 0);
-			free(text);
-			break;
-		}
-		assert_int_equal(status, -1);
-		assert_int_equal(e.code, ERR_NOMEM);
-		assert_null(text);
-		refused++;
-	}
-	assert_true(refused > 200);
+	assert_true(no_memory_anywhere(format_step, m) > 200);
 }
 
 static void manifest_grow_without_memory_keeps_the_array(void **state)
@@ -452,10 +396,9 @@ static void manifest_grow_without_memory_keeps_the_array(void **state)
 	assert_non_null(slot);
 	assert_int_equal(*slot, 0);
 	*slot = 7;
-	fail_at = 1;
-	allocations = 0;
+	no_memory_at(1, false);
 	slot = manifest_grow(&numbers, &count, sizeof(*numbers), &e);
-	fail_at = 0;
+	no_memory_at(0, false);
 	assert_null(slot);
 	assert_int_equal(e.code, ERR_NOMEM);
 	assert_int_equal(count, 1);

@@ -117,7 +117,7 @@ static void ask_answer_is_parsed(void **state)
 {
 	struct server *s = server_start("{\"bundles\":[]}");
 	struct err e = ERR_INIT;
-	OWN_JSON json_t *answer = NULL;
+	json_auto_t *answer = NULL;
 
 	(void)state;
 	server_run(s);

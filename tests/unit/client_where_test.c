@@ -13,7 +13,7 @@
 static void assert_where(const char *text, const char *expected)
 {
 	struct err e = ERR_INIT;
-	OWN_JSON json_t *condition = NULL;
+	json_auto_t *condition = NULL;
 
 	assert_int_equal(where_parse(text, &condition, &e), 0);
 	OWN_FREE char *json = json_dumps(condition, JSON_COMPACT);
@@ -95,7 +95,7 @@ static void where_request_holds_every_option_on_one_line(void **state)
 	o.sample = 3;
 	assert_int_equal(where_request(&o, 2, patterns, &text, &e), 0);
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
-	OWN_JSON json_t *request = json_loads(text, 0, NULL);
+	json_auto_t *request = json_loads(text, 0, NULL);
 	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "events"), 1)), "dns\n");
 	assert_string_equal(json_string_value(json_array_get(json_object_get(request, "events"), 2)), "obs.lost");
 	assert_int_equal(json_array_size(json_object_get(request, "where")), 1);

@@ -9,6 +9,7 @@
 
 #include "bundles/base/file.h"
 #include "keys/policy.h"
+#include "tests/unit/no_memory.h"
 
 #define HEX_A                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B                       "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -511,6 +512,30 @@ static void load_missing_file_is_default_and_bad_file_named(void **state)
 	unlink(path);
 }
 
+static int parse_and_format_step(void *context, struct err *error)
+{
+	OWN(policy) struct policy *policy = NULL;
+	OWN_FREE char *text = NULL;
+	size_t size = 0;
+
+	if (policy_parse(context, strlen(context), &policy, error))
+		return -1;
+	int status = policy_format(policy, &text, &size, error);
+	/* Whole, or not at all. */
+	if (!status)
+		assert_non_null(strstr(text, "helper:bpf_send_signal"));
+	return status;
+}
+
+static void policy_without_memory_is_an_error(void **state)
+{
+	char json[] = POLICY(GRANT(Q("obs/a") "," Q("obs/b-*"), Q(HEX_A) "," Q(HEX_B),
+				   ",\"capabilities\":{\"allow\":[\"helper:bpf_send_signal\"],\"deny\":[]}"));
+
+	(void)state;
+	assert_true(no_memory_anywhere(parse_and_format_step, json) > 50);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -532,6 +557,7 @@ int main(void)
 	    cmocka_unit_test(grant_bad_pattern_refused),
 	    cmocka_unit_test(editing_never_widens),
 	    cmocka_unit_test(load_missing_file_is_default_and_bad_file_named),
+	    cmocka_unit_test(policy_without_memory_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-#include "loader/monitor/state.h"
+#include "loader/monitor/state_json.h"
+#include "tests/unit/no_memory.h"
 
 static char folder[64];
 static bool fail_rename;
@@ -251,6 +252,40 @@ static void sweep_removes_what_state_does_not_name(void **unused)
 	state_free(&s);
 }
 
+static int parse_and_format_step(void *context, struct err *e)
+{
+	struct state state = STATE_INIT;
+	OWN_FREE char *text = NULL;
+	int status = state_parse(context, strlen(context), &state, e) || state_format(&state, &text, e) ? -1 : 0;
+
+	/* Whole, or not at all: what is missing from the file is forgotten for good. */
+	if (!status)
+		assert_string_equal(text, context);
+	state_free(&state);
+	return status;
+}
+
+static void state_without_memory_is_an_error(void **state)
+{
+	struct err e = ERR_INIT;
+	struct state all = STATE_INIT;
+	OWN_FREE char *text = NULL;
+	struct state_bundle *b;
+
+	(void)state;
+	assert_int_equal(state_add(&all, "obs/removed", &b, &e), 0);
+	b->highest = 3;
+	assert_int_equal(state_add(&all, "obs/network", &b, &e), 0);
+	b->highest = b->serial = 9;
+	b->installed = true;
+	b->signer_count = 2;
+	snprintf(b->version, sizeof(b->version), "1.0");
+	assert_int_equal(state_param_set(b, "every", "a value that is long enough to grow", &e), 0);
+	assert_int_equal(state_format(&all, &text, &e), 0);
+	state_free(&all);
+	assert_true(no_memory_anywhere(parse_and_format_step, text) > 50);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -262,6 +297,7 @@ int main(void)
 	    TEST(store_then_stored_gives_the_bytes),
 	    TEST(store_name_outside_is_refused),
 	    TEST(sweep_removes_what_state_does_not_name),
+	    TEST(state_without_memory_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "loader/worker/request.h"
+#include "tests/unit/no_memory.h"
 
 static struct request *parse(const char *line)
 {
@@ -192,6 +193,25 @@ static void glob_matches_as_described(void **state)
 				 cases[i].matches);
 }
 
+static int parse_step(void *context, struct err *e)
+{
+	OWN(request) struct request *r = NULL;
+	int status = request_parse(context, strlen(context), &r, e);
+
+	assert_true(!r == (status != 0));
+	return status;
+}
+
+static void request_without_memory_is_an_error(void **state)
+{
+	char line[] =
+	    "{\"events\":[\"tcp.*\"],\"bundles\":[\"obs/*\"],\"where\":[{\"field\":\"process.executable.name\","
+	    "\"op\":\"in\",\"value\":[1,\"a name that is long enough to grow\",true,2.5]}],\"last\":100}";
+
+	(void)state;
+	assert_true(no_memory_anywhere(parse_step, line) > 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +222,7 @@ int main(void)
 	    cmocka_unit_test(too_many_patterns_and_conditions_are_refused),
 	    cmocka_unit_test(deep_nesting_is_refused),
 	    cmocka_unit_test(glob_matches_as_described),
+	    cmocka_unit_test(request_without_memory_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
