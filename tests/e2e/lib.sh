@@ -2,7 +2,8 @@
 # What every end-to-end test starts with:
 #
 #	. "$(dirname "$0")/lib.sh"
-#	e2e_init "$@"          # root, a mount namespace and a temporary folder of its own, cleaned up at exit
+#	e2e_init "$@"          # root, a mount namespace and a temporary folder of its own, cleaned up at exit (without root:
+#	                       # e2e_folder)
 #	daemon_start           # obsload run with every folder below $E2E_TMP
 #	check "list is empty" test "$(load list --json)" = '{"bundles": []}'
 #	e2e_done
@@ -94,6 +95,15 @@ e2e_exit() {
 	exit "$status"
 }
 
+# A temporary folder, cleaned up at exit: all that a test needs which neither is root nor starts a daemon.
+e2e_folder() {
+	E2E_TMP=$(mktemp -d "${TMPDIR:-/tmp}/obs-e2e.XXXXXX")
+	chmod 755 "$E2E_TMP"
+	trap e2e_exit EXIT
+	trap 'exit 130' INT TERM
+	export E2E_TMP
+}
+
 e2e_init() {
 	if [ "$(id -u)" -ne 0 ]; then
 		echo "FAIL setup: end-to-end tests load BPF programs and need root" >&2
@@ -103,14 +113,10 @@ e2e_init() {
 		E2E_INSIDE=1 exec unshare -m --propagation private -- bash "$0" "$@"
 	fi
 	unset E2E_INSIDE
-	E2E_TMP=$(mktemp -d "${TMPDIR:-/tmp}/obs-e2e.XXXXXX")
-	chmod 755 "$E2E_TMP"
-	trap e2e_exit EXIT
-	trap 'exit 130' INT TERM
+	e2e_folder
 	mkdir "$E2E_TMP/bpf"
 	mount -t bpf bpf "$E2E_TMP/bpf"
 	[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null || true
-	export E2E_TMP
 }
 
 e2e_done() {

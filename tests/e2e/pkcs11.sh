@@ -4,8 +4,7 @@
 # shellcheck disable=SC2317
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-E2E_TMP=$(mktemp -d "${TMPDIR:-/tmp}/obs-e2e.XXXXXX")
-trap e2e_exit EXIT
+e2e_folder
 cd "$E2E_TMP"
 
 module=
@@ -17,7 +16,7 @@ if [ -z "$module" ] || ! command -v pkcs11-tool softhsm2-util >/dev/null; then
 	e2e_done
 fi
 
-mkdir tokens def
+mkdir tokens
 echo "directories.tokendir = $E2E_TMP/tokens" >softhsm2.conf
 export SOFTHSM2_CONF=$E2E_TMP/softhsm2.conf
 softhsm2-util --init-token --free --label obs-test --so-pin 87654321 --pin 12345678 >/dev/null
@@ -32,21 +31,7 @@ for key in EC:prime256v1/01/ci rsa:3072/02/rsa; do
 		--id "$id" --label "$label" >/dev/null 2>&1
 done
 
-cat >def/bundle.json <<'END'
-{"schema": 1, "name": "test/token", "version": "1.0", "serial": 1, "description": "Nothing.", "licence": "GPL-2.0-only",
- "arches": ["x86_64"]}
-END
-cat >def/nothing.bpf.c <<'END'
-#include <obs/obs.h>
-
-SEC("raw_tp/sched_process_exit")
-int on_exit(void *ctx)
-{
-	return 0;
-}
-OBS_LICENSE("GPL");
-END
-"$OBSPKG" build def -o plain.tar 2>build.log || {
+"$OBSPKG" build "$E2E_ROOT/docs/examples/hello" -o plain.tar 2>build.log || {
 	cat build.log
 	fail setup "build"
 	e2e_done

@@ -5,42 +5,14 @@
 # shellcheck disable=SC2317
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-E2E_TMP=$(mktemp -d "${TMPDIR:-/tmp}/obs-e2e.XXXXXX")
-chmod 755 "$E2E_TMP"
-trap e2e_exit EXIT
+e2e_folder
 cd "$E2E_TMP"
 
 signer_of() { # the identity as obs-policy(5) tells to compute it
 	openssl x509 -in "$1" -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -d' ' -f1
 }
 
-mkdir def
-cat >def/bundle.json <<'END'
-{"schema": 1, "name": "test/signed", "version": "1.0", "serial": 3, "description": "Every exec.", "licence": "GPL-2.0-only"}
-END
-cat >def/exec.bpf.c <<'END'
-#include <obs/obs.h>
-
-struct exec {
-	struct obs_header header;
-	struct obs_process process;
-} OBS_EVENT(exec, 1, "exec.start");
-OBS_RING(events, 256 * 1024);
-
-SEC("tp_btf/sched_process_exec")
-int on_exec(void *ctx)
-{
-	struct exec *e = obs_reserve(&events, struct exec, 1);
-
-	if (!e)
-		return 0;
-	obs_process_fill(&e->process);
-	obs_submit(&events, e);
-	return 0;
-}
-OBS_LICENSE("GPL");
-END
-SOURCE_DATE_EPOCH=1700000000 "$OBSPKG" build def -o plain.tar 2>build.log || {
+SOURCE_DATE_EPOCH=1700000000 "$OBSPKG" build "$E2E_ROOT/docs/examples/hello" -o plain.tar 2>build.log || {
 	cat build.log
 	fail setup "build"
 	e2e_done
@@ -132,7 +104,7 @@ cat >policy.json <<END
 {"schema": 1, "grants": [{"names": ["other/*"], "signers": ["$alice"]}]}
 END
 check_refused "verify --policy asks as a host would" policy.name 14 "$OBSPKG" verify --cert alice/signer.pem --policy policy.json one.tar
-sed -i s/other/test/ policy.json
+sed -i s/other/demo/ policy.json
 check "and passes as one would" "$OBSPKG" verify --cert alice/signer.pem --policy policy.json one.tar
 
 # ---- an offline signer: stock openssl, its own certificate, no obspkg ----
@@ -195,7 +167,7 @@ END
 }
 cp one.tar t.tar && patch_at t.tar $(($(offset_of t.tar manifest.json) + 20))
 check_refused "a bit of the manifest" signature.invalid 11 "$OBSPKG" verify --cert alice/signer.pem t.tar
-cp one.tar t.tar && patch_at t.tar $(($(offset_of t.tar obj/x86_64/exec.bpf.o) + 700))
+cp one.tar t.tar && patch_at t.tar $(($(offset_of t.tar obj/x86_64/hello.bpf.o) + 700))
 check_refused "a bit of an object" object.digest 13 "$OBSPKG" verify --cert alice/signer.pem t.tar
 cp one.tar t.tar && patch_at t.tar $(($(offset_of t.tar "sig/$alice.p7s") + 690))
 check_refused "a bit of the signature" signature.invalid 11 "$OBSPKG" verify --cert alice/signer.pem t.tar

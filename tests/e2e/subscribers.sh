@@ -98,29 +98,8 @@ check_eq "half a request times out" request.timeout \
 # ---- a slow reader loses its own, and only its own ----
 # Lines of 8 KiB, so that a few hundred fill queue and socket.
 mkdir "$E2E_TMP/big"
-cat >"$E2E_TMP/big/big.bpf.c" <<-'END'
-	#include <obs/obs.h>
-
-	struct big {
-		struct obs_header header;
-		struct obs_process process;
-		__u8 filler[4000];
-	} OBS_EVENT(big, 1, "big.exec");
-	OBS_RING(events, 1024 * 1024);
-
-	SEC("tp_btf/sched_process_exec")
-	int on_exec(void *ctx)
-	{
-		struct big *e = obs_reserve(&events, struct big, 1);
-
-		if (!e)
-			return 0;
-		obs_process_fill(&e->process);
-		obs_submit(&events, e);
-		return 0;
-	}
-	OBS_LICENSE("GPL");
-END
+sed -e 's/hello.exec/big.exec/; s/256 \* 1024/1024 * 1024/; s/struct obs_process process;/& __u8 filler[4000];/' \
+	"$E2E_ROOT/docs/examples/hello/hello.bpf.c" >"$E2E_TMP/big/big.bpf.c"
 jq '.name = "demo/big"' "$E2E_ROOT/docs/examples/hello/bundle.json" >"$E2E_TMP/big/bundle.json"
 check "a bundle with big events installs" install_big
 cat >"$E2E_TMP/slow.py" <<-'END'
