@@ -65,16 +65,17 @@ tests/bin/monitor_admit_libs := monitor ipc keys bundles base
 tests/bin/monitor_admit_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
 
 include tests/bpf/build.mk
-kernel_tests := kernel load params pins sample
+kernel_tests := interfaces kernel load params pins sample
 UNIT_TESTS += $(addprefix monitor_,$(kernel_tests))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c tests/unit/kernel_fixture.c tests/unit/pki.c))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_libs := kernel supervisor keys bundles base))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson libcap cmocka))
 $(foreach t,$(kernel_tests),$(eval $(BUILD)/tests/bin/monitor_$(t): | $(test_bpf_objects)))
+tests/bin/monitor_interfaces_libs := monitor kernel supervisor keys bundles base
 tests/bin/monitor_kernel_libs := monitor kernel supervisor sandbox ipc keys bundles base
 tests/bin/monitor_kernel_pkgs += libseccomp
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
-E2E_TESTS += lifecycle privileges
+E2E_TESTS += interfaces lifecycle privileges
 FUZZ_TARGETS += pretty
 fuzz/pretty_libs := client ipc base
 fuzz/pretty_pkgs := jansson

@@ -2,7 +2,7 @@ include loader/monitor/kernel.mk
 
 # Everything but main, so that tests link it.
 LIBRARIES += monitor
-monitor_src := $(addprefix loader/monitor/,admit.c audit.c bundle.c bundles.c control.c install.c loop.c parent.c \
+monitor_src := $(addprefix loader/monitor/,admit.c audit.c bundle.c bundles.c control.c follow.c install.c interfaces.c loop.c parent.c \
 	requests.c show.c state.c state_json.c store.c trust.c worker.c)
 
 libexec/obsload/monitor_src := loader/monitor/main.c

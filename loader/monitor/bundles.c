@@ -139,7 +139,7 @@ static int adopt_or_attach(struct bundles *b, struct state_bundle *stored, const
 			  kernel_load(&b->host, verified, &kernel, e)))
 		return -1;
 	if (bundle_apply_params(kernel, verified_manifest(verified), stored, e) ||
-	    (!*adopted && (kernel_attach(kernel, e) || kernel_pin(kernel, e)))) {
+	    (!*adopted && (kernel_attach_again(kernel, e) || kernel_pin(kernel, e)))) {
 		if (kernel_remove(&kernel, &undo))
 			log_err(LOG_LEVEL_WARNING, &undo);
 		return -1;

@@ -10,6 +10,7 @@
 
 #include "loader/monitor/admit.h"
 #include "loader/monitor/audit.h"
+#include "loader/monitor/interfaces.h"
 #include "loader/monitor/kernel.h"
 #include "loader/monitor/sample.h"
 #include "loader/monitor/state.h"
@@ -60,6 +61,8 @@ struct bundles {
 	struct admit admit; /* config_dir and unpacker; the rest is set for each use */
 	struct bundle *bundle[BUNDLES_MAX];
 	size_t count;
+	struct interfaces interfaces;
+	uint64_t refused_ms; /* when interfaces that refused are asked again */
 	uint32_t last_handle;
 	const struct bundles_request *current; /* in progress, or NULL */
 	const struct gate_seen *seen; /* by the gate, of the install or start in progress, for the audit; or NULL */
@@ -103,6 +106,9 @@ MUST_CHECK int bundles_remove(struct bundles *b, const struct bundles_request *r
 MUST_CHECK int bundles_set(struct bundles *b, const struct bundles_request *request, const char *name,
 			   const char *param, const char *text, char *value, char *previous, size_t text_size,
 			   struct err *e);
+
+/* Brings programs in line with the interfaces that changed, a few at a time; *next_ms as for bundles_tick. */
+void bundles_follow(struct bundles *b, uint64_t now_ms, uint64_t *next_ms);
 
 /* NULL if no such name is installed. */
 struct bundle *bundles_find(const struct bundles *b, const char *name);

@@ -211,6 +211,11 @@ static int attach_or_fall_back(struct kernel_bundle *kb, size_t i, struct err *e
 		prog_set_state(kb, i, KERNEL_ATTACHED_HERE);
 		return 0;
 	}
+	if (kb->waits && interface_absent(&kb->progs[i]) && !choose_can_do_without(kb, i)) {
+		interface_settle(kb, i);
+		prog_set_state(kb, i, KERNEL_ATTACHED_HERE);
+		return 0;
+	}
 	if (why.code == ERR_NOMEM || why.code == ERR_INTERNAL || !choose_can_do_without(kb, i)) {
 		if (e)
 			*e = why;
@@ -261,6 +266,12 @@ int kernel_attach(struct kernel_bundle *kb, struct err *e)
 	for (size_t i = 0; i < kb->object_count; i++)
 		object_close_libbpf(kb, &kb->objects[i]);
 	return 0;
+}
+
+int kernel_attach_again(struct kernel_bundle *kb, struct err *e)
+{
+	kb->waits = true;
+	return kernel_attach(kb, e);
 }
 
 /* ---- accessors ---- */

@@ -39,7 +39,9 @@ struct kernel_program {
 	const struct manifest_object *object;
 	enum kernel_program_state state;
 	char reason[256]; /* "needs tp_btf/sock_send_length, Linux 6.3"; "" when attached as the best of its group */
-	uint32_t id;      /* kernel's program id, 0: not loaded */
+	/* Of a program that is attached: "not on veth3: <why>", "waits for eth1 to be up"; "" */
+	char interfaces[256];
+	uint32_t id;                     /* kernel's program id, 0: not loaded */
 	uint64_t run_count, run_time_ns; /* where kernel.bpf_stats_enabled */
 	uint64_t missed;                 /* runs that the kernel skipped, as kernel_missed tells */
 };
@@ -53,6 +55,8 @@ MUST_CHECK int kernel_load(const struct kernel_host *host, const struct verified
 /* Attaches every chosen program, then runs start iterators. An attach that fails falls back to the next alternative or, if
  * optional, is noted; a required one that fails detaches all and is ERR_KERNEL_ATTACH. */
 MUST_CHECK int kernel_attach(struct kernel_bundle *kb, struct err *e);
+/* The same for a bundle that ran before, at a start: a required program whose interface is not there yet waits for it. */
+MUST_CHECK int kernel_attach_again(struct kernel_bundle *kb, struct err *e);
 
 /* Pins links, programs and maps below <pin_root>/<namespace>/<name>/<serial>/{links,programs,maps}. On failure no pin is
  * left. */
@@ -92,6 +96,16 @@ uint64_t kernel_missed(struct kernel_bundle *kb);
 
 /* Borrowed fd of a map, -1 if there is none (its object has no program in use). */
 int kernel_map_fd(const struct kernel_bundle *kb, const char *object, const char *map);
+
+/* Interface `index` of this process's network namespace came, went or changed, or another one has its index now: these two
+ * bring the bundle in line with what there is. First every bundle drops what no longer stands, then every bundle attaches
+ * what covers an interface that is up. -1: an interface refused, which was not told before (ERR_KERNEL_ATTACH and others);
+ * all else goes on. */
+void kernel_interface_drop(struct kernel_bundle *kb, int index);
+MUST_CHECK int kernel_interface_attach(struct kernel_bundle *kb, int index, struct err *e);
+/* The interfaces that the bundle has something on or was refused by, some more than once. */
+void kernel_each_interface(const struct kernel_bundle *kb, bool refused_only, void (*each)(void *ctx, int index),
+			   void *ctx);
 
 /* Iterators with interval_ms: runs those that are due; *next_ms is when to call again (-1: never). */
 MUST_CHECK int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms, struct err *e);

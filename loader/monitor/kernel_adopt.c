@@ -166,51 +166,67 @@ static bool same_objects(const struct adoption *a)
 
 /* ---- links ---- */
 
-static enum verdict adopt_links(const struct adoption *a, size_t i, uint32_t id)
-{
-	struct kernel_prog *p = &a->kb->progs[i];
+/* The entries of a folder of pins that are the program's. */
+typedef enum verdict (*each_pin)(const struct adoption *a, size_t i, uint32_t id, const char *path, const char *rest);
 
-	for (size_t n = 0;; n++) {
-		char path[PATH_MAX], suffix[24];
-		struct bpf_link_info info = {0};
-		uint32_t size = sizeof(info);
-		snprintf(suffix, sizeof(suffix), ":%zu", n);
-		if (pin_path(a->base, "links", object_of(a, i), p->program->name, suffix, path, NULL))
-			return DIFFERS;
-		if (access(path, F_OK))
-			return MATCH;
-		OWN_FD int fd = bpf_obj_get(path);
-		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) || info.prog_id != id)
-			return DIFFERS;
-		if (info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == 0)
-			continue; /* its interface is gone */
-		if (attachment_add_fd(p, &fd, NULL))
-			return FAILED;
-	}
-}
-
-static enum verdict adopt_filters(const struct adoption *a, size_t i, uint32_t id)
+static enum verdict walk_pins(const struct adoption *a, size_t i, uint32_t id, const char *folder, each_pin each)
 {
-	struct kernel_prog *p = &a->kb->progs[i];
-	char folder[PATH_MAX], prefix[256];
+	char path[PATH_MAX], prefix[PATH_MAX];
 	enum verdict result = MATCH;
 
-	if (strcmp(p->program->attach, "tc") != 0)
-		return MATCH;
-	if (snprintf(folder, sizeof(folder), "%s/tc", a->base) >= PATH_MAX)
+	if (pin_path(a->base, folder, object_of(a, i), a->kb->progs[i].program->name, ":", prefix, NULL))
 		return DIFFERS;
-	snprintf(prefix, sizeof(prefix), "%s:%s:", object_of(a, i)->object->name, p->program->name);
-	DIR *dir = opendir(folder);
+	const char *start = strrchr(prefix, '/') + 1;
+	size_t length = strlen(start), base = (size_t)(start - prefix);
+	snprintf(path, sizeof(path), "%.*s", (int)base, prefix);
+	DIR *dir = opendir(path);
 	for (struct dirent *at; dir && result == MATCH && (at = readdir(dir));) {
-		struct attachment t = {.kind = ATTACHMENT_TC, .fd = -1};
-		if (strncmp(at->d_name, prefix, strlen(prefix)) != 0 || !pin_parse_tc(at->d_name, &t.tc))
+		if (strncmp(at->d_name, start, length) != 0)
 			continue;
-		if (net_tc_is_attached(&t.tc, id) && attachment_add(p, &t, NULL))
-			result = FAILED;
+		if (snprintf(path + base, sizeof(path) - base, "%s", at->d_name) >= (int)(sizeof(path) - base))
+			result = DIFFERS;
+		else
+			result = each(a, i, id, path, at->d_name + length);
 	}
 	if (dir)
 		closedir(dir);
 	return result;
+}
+
+static enum verdict adopt_link(const struct adoption *a, size_t i, uint32_t id, const char *path, const char *rest)
+{
+	struct kernel_prog *p = &a->kb->progs[i];
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+	OWN_FD int fd = bpf_obj_get(path);
+	char *end;
+	unsigned long number = strtoul(rest, &end, 10);
+
+	if (fd < 0 || *end || number > UINT32_MAX - 1 || bpf_obj_get_info_by_fd(fd, &info, &size) || info.prog_id != id)
+		return DIFFERS;
+	bool xdp = info.type == BPF_LINK_TYPE_XDP;
+	if (xdp && info.xdp.ifindex == 0)
+		return unlink(path) ? DIFFERS : MATCH; /* its interface is gone */
+	if (attachment_add_fd(p, &fd, xdp ? (int)info.xdp.ifindex : 0, NULL))
+		return FAILED;
+	p->attachments[p->attachment_count - 1].number = (uint32_t)number;
+	if (p->next_number <= number)
+		p->next_number = (uint32_t)number + 1;
+	return MATCH;
+}
+
+static enum verdict adopt_filter(const struct adoption *a, size_t i, uint32_t id, const char *path, const char *rest)
+{
+	struct attachment t = {.kind = ATTACHMENT_TC, .fd = -1};
+
+	(void)rest;
+	if (!pin_parse_tc(strrchr(path, '/') + 1, &t.tc))
+		return MATCH;
+	t.ifindex = t.tc.ifindex;
+	if (net_tc_is_attached(&t.tc, id))
+		return attachment_add(&a->kb->progs[i], &t, NULL) ? FAILED : MATCH;
+	net_let_go_tc(a->kb->pin_root, &t.tc, id);
+	return unlink(path) ? DIFFERS : MATCH;
 }
 
 /* A program with attachments is taken over as it runs; its new copy goes. */
@@ -222,30 +238,35 @@ static enum verdict adopt_program(const struct adoption *a, size_t i)
 	if (view_program(a->pinned[i], &info, NULL, NULL, NULL))
 		return DIFFERS;
 	p->pinned = true; /* so that giving up leaves it running */
-	enum verdict v = adopt_links(a, i, info.id);
+	enum verdict v = walk_pins(a, i, info.id, "links", adopt_link);
 	if (v == MATCH)
-		v = adopt_filters(a, i, info.id);
-	if (v != MATCH || p->attachment_count == 0) {
+		v = walk_pins(a, i, info.id, "tc", adopt_filter);
+	if (v != MATCH || (p->attachment_count == 0 && !interface_pins(p))) {
 		p->pinned = p->attachment_count > 0;
 		return v;
 	}
 	close(p->fd);
 	p->fd = TAKE_FD(a->pinned[i]);
-	p->attached = true;
 	a->kb->views[i].id = info.id;
 	prog_set_state(a->kb, i, KERNEL_ATTACHED);
+	interface_settle(a->kb, i);
 	return MATCH;
 }
 
 /* What could not outlive the earlier process: its new copy is attached, and takes the place of the old pin. */
 static int attach_anew(struct adoption *a, size_t i, struct err *e)
 {
+	struct kernel_prog *p = &a->kb->progs[i];
 	char path[PATH_MAX];
 
-	if (attach_prog(a->kb, i, e))
-		return -1;
+	if (attach_prog(a->kb, i, e)) {
+		/* It was there, and may come again. */
+		if (!interface_absent(p))
+			return -1;
+		interface_settle(a->kb, i);
+	}
 	prog_set_state(a->kb, i, KERNEL_ATTACHED_HERE);
-	if (pin_path(a->base, "programs", object_of(a, i), a->kb->progs[i].program->name, "", path, e))
+	if (pin_path(a->base, "programs", object_of(a, i), p->program->name, "", path, e))
 		return -1;
 	if (unlink(path) && errno != ENOENT)
 		return err_errno(e, ERR_KERNEL_PIN, "%s", path);

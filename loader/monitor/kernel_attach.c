@@ -84,13 +84,14 @@ int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err
 	if (!grown)
 		return err_errno(e, ERR_NOMEM, "attachment of %s", p->program->name);
 	p->attachments = grown;
-	p->attachments[p->attachment_count++] = *a;
+	p->attachments[p->attachment_count] = *a;
+	p->attachments[p->attachment_count++].number = p->next_number++;
 	return 0;
 }
 
-int attachment_add_fd(struct kernel_prog *p, int *fd, struct err *e)
+int attachment_add_fd(struct kernel_prog *p, int *fd, int ifindex, struct err *e)
 {
-	if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = *fd}, e))
+	if (attachment_add(p, &(struct attachment){.kind = ATTACHMENT_FD, .fd = *fd, .ifindex = ifindex}, e))
 		return -1;
 	*fd = -1;
 	return 0;
@@ -139,6 +140,10 @@ void detach_prog(struct kernel_bundle *kb, size_t i)
 	free(p->attachments);
 	p->attachments = NULL;
 	p->attachment_count = 0;
+	free(p->refusals);
+	p->refusals = NULL;
+	p->refusal_count = 0;
+	kb->views[i].interfaces[0] = '\0';
 	p->attached = false;
 }
 
@@ -190,9 +195,9 @@ static const struct {
     {"perf_event", perf_attach_clock},
     {"cgroup_skb", net_attach_cgroup},
     {"sockops", net_attach_cgroup},
-    {"socket", net_attach_socket},
-    {"xdp", net_attach_xdp},
-    {"tc", net_attach_tc},
+    {"socket", interface_attach},
+    {"xdp", interface_attach},
+    {"tc", interface_attach},
     {"iter", iter_attach},
 };
 
@@ -237,4 +242,15 @@ int attach_prog(struct kernel_bundle *kb, size_t i, struct err *e)
 	}
 	p->attached = true;
 	return 0;
+}
+
+int attach_to_interface(struct kernel_bundle *kb, size_t i, int ifindex, struct err *e)
+{
+	said[0] = '\0';
+	libbpf_print_fn_t before = libbpf_set_print(keep_message);
+	int result = net_attach_to(kb, &kb->progs[i], ifindex, e);
+	libbpf_set_print(before);
+	if (result)
+		err_log(e, said);
+	return result;
 }

@@ -49,6 +49,15 @@ struct attachment {
 	struct bpf_link *link;
 	int fd;
 	struct tc_filter tc;
+	int ifindex;     /* of what is attached to one interface, else 0 */
+	uint32_t number; /* in the name of a link's pin, unique for the program */
+};
+
+/* An interface that a program could not be attached to; the others have it. */
+struct interface_refusal {
+	int index;
+	char name[IF_NAMESIZE];
+	char why[160];
 };
 
 struct kernel_prog {
@@ -62,6 +71,9 @@ struct kernel_prog {
 	bool pinned; /* survives this process */
 	struct attachment *attachments;
 	size_t attachment_count;
+	uint32_t next_number;
+	struct interface_refusal *refusals;
+	size_t refusal_count;
 	uint64_t next_run_ms;   /* iterator with an interval */
 	uint64_t probes_missed; /* of its links, when they were last asked */
 };
@@ -92,6 +104,7 @@ struct kernel_bundle {
 	struct kernel_program *views; /* what callers see, as progs */
 	size_t prog_count;
 	bool uprobe_multi; /* the kernel has uprobe links of its own (Linux 6.6), which need no perf event */
+	bool waits;        /* for interfaces that are named and not there */
 	bool pins;         /* pins exist: detaching at close would lose what shall go on */
 	bool tc_record;    /* the folder under construction holds records of tc filters */
 };
@@ -160,28 +173,44 @@ bool target_has_usdt(const char *path, const char *provider, const char *name);
 
 /* ---- kernel_attach.c, kernel_net.c, kernel_iter.c ---- */
 MUST_CHECK int attach_prog(struct kernel_bundle *kb, size_t i, struct err *e);
+/* One more interface of a program that is attached; the attachment is added last. */
+MUST_CHECK int attach_to_interface(struct kernel_bundle *kb, size_t i, int ifindex, struct err *e);
 void detach_prog(struct kernel_bundle *kb, size_t i);
 bool attach_kind_known(const char *kind);
 /* "name+0x10" into name and offset. */
 MUST_CHECK int attach_split_offset(char *symbol, size_t *offset, struct err *e);
 MUST_CHECK int attachment_add(struct kernel_prog *p, const struct attachment *a, struct err *e);
-/* Takes *fd over on success. */
-MUST_CHECK int attachment_add_fd(struct kernel_prog *p, int *fd, struct err *e);
+/* Takes *fd over on success. ifindex: of one interface, else 0. */
+MUST_CHECK int attachment_add_fd(struct kernel_prog *p, int *fd, int ifindex, struct err *e);
 /* Borrowed, -1 or no link where it has none. */
 int attachment_fd(const struct attachment *a);
 /* Takes link over; NULL is errno's failure. */
 MUST_CHECK int attachment_add_link(struct kernel_prog *p, struct bpf_link *link, struct err *e);
 
 MUST_CHECK int net_attach_cgroup(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
-MUST_CHECK int net_attach_socket(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
-MUST_CHECK int net_attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
-MUST_CHECK int net_attach_tc(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+/* xdp, tc and socket programs; ifindex 0: a socket for all interfaces, those to come too. */
+MUST_CHECK int net_attach_to(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e);
+/* Whether what was attached to an interface still is, as the kernel tells: the index may be another device's by now. */
+bool net_stands(const struct attachment *a, uint32_t program_id);
 /* Removes the filter if it is still the program's; a qdisc that we made goes when it is empty. */
 MUST_CHECK int net_detach_tc(const char *pin_root, const struct tc_filter *tc, uint32_t program_id, struct err *e);
 bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id);
+/* The same for an interface that may be gone or another device: what is not ours beyond doubt is left. */
+void net_let_go_tc(const char *pin_root, const struct tc_filter *tc, uint32_t program_id);
 
 MUST_CHECK int iter_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 MUST_CHECK int iter_run(struct kernel_bundle *kb, size_t i, struct err *e);
+
+/* ---- kernel_interface.c ---- */
+/* Whether the program is attached interface by interface, so that those to come count too. */
+bool interface_follows(const struct kernel_prog *p);
+MUST_CHECK int interface_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+/* Whether the interface that it names is not there. */
+bool interface_absent(const struct kernel_prog *p);
+/* Whether it is pinned as it is, also when it is on no interface yet. */
+bool interface_pins(const struct kernel_prog *p);
+/* Attached to what there is, which may be nothing. */
+void interface_settle(struct kernel_bundle *kb, size_t i);
 
 /* ---- kernel_uprobe.c ---- */
 enum { UPROBE_MULTI = 48 }; /* BPF_TRACE_UPROBE_MULTI, of Linux 6.6: newer than the headers of Debian 12 */
@@ -218,6 +247,11 @@ MUST_CHECK int perf_attach_uprobe(struct kernel_bundle *kb, struct kernel_prog *
 /* Records a tc filter that is about to be made, so that a crash leaves something to find it by. */
 MUST_CHECK int pin_tc_record(struct kernel_bundle *kb, struct kernel_prog *p, const struct tc_filter *tc,
 			     struct err *e);
+void pin_tc_forget(const struct kernel_bundle *kb, const struct kernel_prog *p, const struct tc_filter *tc);
+/* Pins attachment n of a program that is pinned. */
+MUST_CHECK int pin_late(const struct kernel_bundle *kb, const struct kernel_prog *p, size_t n, struct err *e);
+/* Removes the pin or record of an attachment of a program. */
+void pin_forget(const struct kernel_bundle *kb, const struct kernel_prog *p, const struct attachment *a);
 /* Drops a folder that never became complete. */
 void pin_drop_unfinished(struct kernel_bundle *kb);
 /* Host-wide note that the clsact qdisc of an interface was made by us. */

@@ -1,6 +1,5 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
@@ -12,49 +11,7 @@
 #include "loader/monitor/kernel_impl.h"
 
 /* Our filters share one preference of clsact, so that they can be told from others'; the handle tells them apart. */
-enum { TC_PRIORITY = 0x6f62, TC_HANDLE_FIRST = 1, TC_HANDLE_LAST = 1024, INTERFACES_MAX = 256 };
-
-/* ---- interfaces ---- */
-
-struct interfaces {
-	int index[INTERFACES_MAX];
-	size_t count;
-};
-
-static int add_interface(struct interfaces *list, int index, struct err *e)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (list->index[i] == index)
-			return 0;
-	if (list->count == INTERFACES_MAX)
-		return err_set(e, ERR_KERNEL_ATTACH, "more than %d interfaces: name one", INTERFACES_MAX);
-	list->index[list->count++] = index;
-	return 0;
-}
-
-/* The one named, or all that are up, the loopback too. */
-static int find_interfaces(const struct kernel_prog *p, struct interfaces *out, struct err *e)
-{
-	struct ifaddrs *all = NULL;
-	int result = 0;
-
-	out->count = 0;
-	if (p->options.interface[0]) {
-		unsigned index = if_nametoindex(p->options.interface);
-		if (index == 0)
-			return err_errno(e, ERR_KERNEL_ATTACH, "interface %s", p->options.interface);
-		return add_interface(out, (int)index, e);
-	}
-	if (getifaddrs(&all))
-		return err_errno(e, ERR_KERNEL_ATTACH, "list of interfaces");
-	for (struct ifaddrs *at = all; at && result == 0; at = at->ifa_next)
-		if (at->ifa_addr && at->ifa_addr->sa_family == AF_PACKET && (at->ifa_flags & IFF_UP))
-			result = add_interface(out, ((struct sockaddr_ll *)at->ifa_addr)->sll_ifindex, e);
-	freeifaddrs(all);
-	if (result == 0 && out->count == 0)
-		return err_set(e, ERR_KERNEL_ATTACH, "no interface is up");
-	return result;
-}
+enum { TC_PRIORITY = 0x6f62, TC_HANDLE_FIRST = 1, TC_HANDLE_LAST = 1024, INTERFACES_MAX = 4096 };
 
 /* ---- cgroup ---- */
 
@@ -74,19 +31,15 @@ int net_attach_cgroup(struct kernel_bundle *kb, struct kernel_prog *p, struct er
 /* ---- socket filter ---- */
 
 /* Bound last: not one packet passes before the filter stands. Nobody reads the socket, so its queue is made small. */
-int net_attach_socket(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+static int attach_socket(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e)
 {
-	struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+	const struct sockaddr_ll address = {
+	    .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = ifindex};
 	int small = 1, on = 1;
 	OWN_FD int fd = -1;
 
 	if (!kb->host.packet_socket)
 		return err_set(e, ERR_KERNEL_ATTACH, "nobody here can open packet sockets");
-	if (p->options.interface[0]) {
-		address.sll_ifindex = (int)if_nametoindex(p->options.interface);
-		if (address.sll_ifindex == 0)
-			return err_errno(e, ERR_KERNEL_ATTACH, "interface %s", p->options.interface);
-	}
 	if (kb->host.packet_socket(kb->host.packet_ctx, &fd, e))
 		return err_wrap(e, "packet socket");
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) ||
@@ -95,38 +48,50 @@ int net_attach_socket(struct kernel_bundle *kb, struct kernel_prog *p, struct er
 		return err_errno(e, ERR_KERNEL_ATTACH, "socket filter");
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
 		return err_errno(e, ERR_KERNEL_ATTACH, "bind of a packet socket");
-	return attachment_add_fd(p, &fd, e);
+	return attachment_add_fd(p, &fd, ifindex, e);
+}
+
+/* The kernel takes a socket off an interface that vanishes, and gives it the index -1. */
+static bool socket_stands(int fd, int ifindex)
+{
+	struct sockaddr_ll address = {0};
+	socklen_t size = sizeof(address);
+
+	return getsockname(fd, (struct sockaddr *)&address, &size) == 0 && address.sll_ifindex == ifindex;
 }
 
 /* ---- xdp ---- */
 
 /* The kernel takes the generic mode by itself where a driver has no native one; a driver may still refuse it for this
  * program or MTU. */
-int net_attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+static int attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e)
 {
-	struct interfaces list;
+	LIBBPF_OPTS(bpf_link_create_opts, native);
+	LIBBPF_OPTS(bpf_link_create_opts, generic, .flags = XDP_FLAGS_SKB_MODE);
+	OWN_FD int fd = bpf_link_create(p->fd, ifindex, BPF_XDP, &native);
 
 	(void)kb;
-	if (find_interfaces(p, &list, e))
-		return -1;
-	for (size_t i = 0; i < list.count; i++) {
-		LIBBPF_OPTS(bpf_link_create_opts, native);
-		LIBBPF_OPTS(bpf_link_create_opts, generic, .flags = XDP_FLAGS_SKB_MODE);
-		OWN_FD int fd = bpf_link_create(p->fd, list.index[i], BPF_XDP, &native);
-		if (fd < 0 && errno != EBUSY)
-			fd = bpf_link_create(p->fd, list.index[i], BPF_XDP, &generic);
-		if (fd < 0) {
-			char name[IF_NAMESIZE] = "?";
-			int errnum = errno;
-			if_indextoname((unsigned)list.index[i], name);
-			errno = errnum;
-			return err_errno(e, ERR_KERNEL_ATTACH, "xdp on interface %s%s", name,
-					 errnum == EBUSY ? ", which has another XDP program" : "");
-		}
-		if (attachment_add_fd(p, &fd, e))
-			return -1;
+	if (fd < 0 && errno != EBUSY)
+		fd = bpf_link_create(p->fd, ifindex, BPF_XDP, &generic);
+	if (fd < 0) {
+		char name[IF_NAMESIZE] = "?";
+		int errnum = errno;
+		if_indextoname((unsigned)ifindex, name);
+		errno = errnum;
+		return err_errno(e, ERR_KERNEL_ATTACH, "xdp on interface %s%s", name,
+				 errnum == EBUSY ? ", which has another XDP program" : "");
 	}
-	return 0;
+	return attachment_add_fd(p, &fd, ifindex, e);
+}
+
+/* The kernel takes a link off an interface that vanishes, and gives it the index 0. */
+static bool xdp_stands(int fd, int ifindex, uint32_t program_id)
+{
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.prog_id == program_id &&
+	       info.xdp.ifindex == (uint32_t)ifindex;
 }
 
 /* ---- tc ---- */
@@ -177,25 +142,22 @@ static int attach_filter(struct kernel_bundle *kb, struct kernel_prog *p, int if
 		LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = p->fd, .handle = tc.handle, .priority = TC_PRIORITY);
 		error = bpf_tc_attach(&hook, &opts);
 		if (error == 0)
-			return attachment_add(p, &(struct attachment){.kind = ATTACHMENT_TC, .fd = -1, .tc = tc}, e);
+			return attachment_add(
+			    p, &(struct attachment){.kind = ATTACHMENT_TC, .fd = -1, .tc = tc, .ifindex = ifindex}, e);
+		pin_tc_forget(kb, p, &tc);
 	}
 	errno = -error;
 	return err_errno(e, ERR_KERNEL_ATTACH, "tc filter (kernel module cls_bpf)");
 }
 
-int net_attach_tc(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
+static int attach_tc(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e)
 {
-	struct interfaces list;
+	char name[IF_NAMESIZE] = "?";
 
-	if (find_interfaces(p, &list, e))
-		return -1;
-	for (size_t i = 0; i < list.count; i++) {
-		char name[IF_NAMESIZE] = "?";
-		if_indextoname((unsigned)list.index[i], name);
-		if (make_qdisc(kb, list.index[i], e) || attach_filter(kb, p, list.index[i], e))
-			return err_wrap(e, "interface %s", name);
-	}
-	return 0;
+	if (make_qdisc(kb, ifindex, e) == 0 && attach_filter(kb, p, ifindex, e) == 0)
+		return 0;
+	if_indextoname((unsigned)ifindex, name);
+	return err_wrap(e, "interface %s", name);
 }
 
 bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id)
@@ -277,4 +239,31 @@ int net_detach_tc(const char *pin_root, const struct tc_filter *tc, uint32_t pro
 	}
 	drop_qdisc(pin_root, tc->ifindex);
 	return 0;
+}
+
+void net_let_go_tc(const char *pin_root, const struct tc_filter *tc, uint32_t program_id)
+{
+	/* Whose the qdisc is cannot be told where our filter is not: its device may be another by now. */
+	if (!net_tc_is_attached(tc, program_id) || net_detach_tc(pin_root, tc, program_id, NULL))
+		pin_forget_qdisc(pin_root, tc->ifindex);
+}
+
+/* ---- every kind ---- */
+
+int net_attach_to(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e)
+{
+	const char *kind = p->program->attach;
+
+	if (p->attachment_count >= INTERFACES_MAX)
+		return err_set(e, ERR_LIMIT, "more than %d interfaces: name one", INTERFACES_MAX);
+	if (strcmp(kind, "xdp") == 0)
+		return attach_xdp(kb, p, ifindex, e);
+	return strcmp(kind, "tc") == 0 ? attach_tc(kb, p, ifindex, e) : attach_socket(kb, p, ifindex, e);
+}
+
+bool net_stands(const struct attachment *a, uint32_t program_id)
+{
+	if (a->kind == ATTACHMENT_TC)
+		return net_tc_is_attached(&a->tc, program_id);
+	return xdp_stands(a->fd, a->ifindex, program_id) || socket_stands(a->fd, a->ifindex);
 }

@@ -127,23 +127,41 @@ void pin_remove_parents(const char *pin_root, const char *base)
 
 /* ---- tc ---- */
 
-int pin_tc_record(struct kernel_bundle *kb, struct kernel_prog *p, const struct tc_filter *tc, struct err *e)
+static int tc_record_path(const struct kernel_bundle *kb, const struct kernel_prog *p, const struct tc_filter *tc,
+			  char dst[static PATH_MAX], struct err *e)
 {
-	char base[PATH_MAX], folder[PATH_MAX], path[PATH_MAX], suffix[64];
+	char base[PATH_MAX], suffix[64];
 
+	snprintf(suffix, sizeof(suffix), ":%d:%c:%u", tc->ifindex, tc->egress ? 'e' : 'i', tc->handle);
 	if (pin_base(kb->pin_root, kb->manifest->name, kb->manifest->serial, !kb->pins, base, e))
 		return -1;
-	if (snprintf(folder, sizeof(folder), "%s/tc", base) >= PATH_MAX || make_folders(folder, e))
+	return pin_path(base, "tc", &kb->objects[p->object], p->program->name, suffix, dst, e);
+}
+
+int pin_tc_record(struct kernel_bundle *kb, struct kernel_prog *p, const struct tc_filter *tc, struct err *e)
+{
+	char folder[PATH_MAX], path[PATH_MAX];
+
+	if (tc_record_path(kb, p, tc, path, e))
+		return -1;
+	snprintf(folder, sizeof(folder), "%s", path);
+	*strrchr(folder, '/') = '\0';
+	if (make_folders(folder, e))
 		return -1;
 	kb->tc_record = true;
-	snprintf(suffix, sizeof(suffix), ":%d:%c:%u", tc->ifindex, tc->egress ? 'e' : 'i', tc->handle);
-	if (pin_path(base, "tc", &kb->objects[p->object], p->program->name, suffix, path, e))
-		return -1;
 	if (unlink(path) && errno != ENOENT)
 		return err_errno(e, ERR_KERNEL_PIN, "%s", path);
 	if (bpf_obj_pin(p->fd, path))
 		return err_errno(e, ERR_KERNEL_PIN, "%s", path);
 	return 0;
+}
+
+void pin_tc_forget(const struct kernel_bundle *kb, const struct kernel_prog *p, const struct tc_filter *tc)
+{
+	char path[PATH_MAX];
+
+	if (tc_record_path(kb, p, tc, path, NULL) == 0)
+		unlink(path);
 }
 
 bool pin_parse_tc(const char *name, struct tc_filter *out)
@@ -228,10 +246,19 @@ void pin_forget_qdisc(const char *pin_root, int ifindex)
 
 /* ---- pin ---- */
 
+static int link_path(const char *base, const struct kernel_object *o, const struct kernel_prog *p,
+		     const struct attachment *a, char dst[static PATH_MAX], struct err *e)
+{
+	char suffix[24];
+
+	snprintf(suffix, sizeof(suffix), ":%u", a->number);
+	return pin_path(base, "links", o, p->program->name, suffix, dst, e);
+}
+
 static int pin_link(const char *base, const struct kernel_object *o, const struct kernel_prog *p, size_t n,
 		    bool *pinned, struct err *e)
 {
-	char path[PATH_MAX], suffix[24];
+	char path[PATH_MAX];
 	struct bpf_link_info info = {0};
 	uint32_t size = sizeof(info);
 	int fd = attachment_fd(&p->attachments[n]);
@@ -240,8 +267,7 @@ static int pin_link(const char *base, const struct kernel_object *o, const struc
 	/* Perf events before Linux 5.15 and sockets have no link of the kernel's. */
 	if (*pinned || fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return 0;
-	snprintf(suffix, sizeof(suffix), ":%zu", n);
-	if (pin_path(base, "links", o, p->program->name, suffix, path, e))
+	if (link_path(base, o, p, &p->attachments[n], path, e))
 		return -1;
 	if (bpf_obj_pin(fd, path))
 		return err_errno(e, ERR_KERNEL_PIN, "link of %s", p->program->name);
@@ -249,11 +275,33 @@ static int pin_link(const char *base, const struct kernel_object *o, const struc
 	return 0;
 }
 
+int pin_late(const struct kernel_bundle *kb, const struct kernel_prog *p, size_t n, struct err *e)
+{
+	char base[PATH_MAX];
+	bool pinned;
+
+	if (pin_base(kb->pin_root, kb->manifest->name, kb->manifest->serial, false, base, e) ||
+	    pin_link(base, &kb->objects[p->object], p, n, &pinned, e))
+		return -1;
+	return 0;
+}
+
+void pin_forget(const struct kernel_bundle *kb, const struct kernel_prog *p, const struct attachment *a)
+{
+	char base[PATH_MAX], path[PATH_MAX];
+
+	if (a->kind == ATTACHMENT_TC)
+		pin_tc_forget(kb, p, &a->tc);
+	else if (pin_base(kb->pin_root, kb->manifest->name, kb->manifest->serial, false, base, NULL) == 0 &&
+		 link_path(base, &kb->objects[p->object], p, a, path, NULL) == 0)
+		unlink(path);
+}
+
 int pin_program(struct kernel_bundle *kb, size_t i, const char *base, struct err *e)
 {
 	struct kernel_prog *p = &kb->progs[i];
 	const struct kernel_object *o = &kb->objects[p->object];
-	bool all = p->attachment_count > 0;
+	bool all = p->attachment_count > 0 || interface_pins(p);
 	char path[PATH_MAX];
 
 	if (pin_path(base, "programs", o, p->program->name, "", path, e))

@@ -51,7 +51,7 @@ static int attach_multi(struct kernel_prog *p, const char *path, const struct pe
 
 	if (fd < 0)
 		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
-	return attachment_add_fd(p, &fd, e);
+	return attachment_add_fd(p, &fd, 0, e);
 }
 
 int uprobe_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)

@@ -249,7 +249,7 @@ static int attach_multi(struct kernel_prog *p, const char *path, const struct si
 
 	if (fd < 0)
 		return err_errno(e, ERR_KERNEL_ATTACH, "%s", p->program->section);
-	return attachment_add_fd(p, &fd, e);
+	return attachment_add_fd(p, &fd, 0, e);
 }
 
 int usdt_attach_places(struct kernel_bundle *kb, struct kernel_prog *p, const char *path, const char *provider,

@@ -153,8 +153,9 @@ static int set_up(struct monitor *m, int argc, char **argv, struct err *e)
 		return -1;
 	if (state_open(argv[2], &m->state, e) || audit_open(m->state.dir_fd, &m->audit, e))
 		return err_wrap(e, "%s", argv[2]);
+	/* Interfaces are watched before the first program is attached, so that none comes up unseen in between. */
 	if (loop_open(&m->loop, e) || watch_signals(m, e) || loop_add(&m->loop, &m->parent_source, EPOLLRDHUP, e) ||
-	    worker_open(&m->worker, e))
+	    worker_open(&m->worker, e) || interfaces_open(&m->bundles.interfaces, &m->loop, e))
 		return -1;
 	bundles_open(&m->bundles);
 	/* The worker first: rings that filled while nobody read are read from the moment they are known. */
@@ -170,6 +171,7 @@ static int serve(struct monitor *m, struct err *e)
 		uint64_t now = loop_now_ms(), next = UINT64_MAX;
 		worker_tick(&m->worker, now, &next);
 		bundles_tick(&m->bundles, now, &next);
+		bundles_follow(&m->bundles, now, &next);
 		control_tick(&m->control, now, &next);
 		uint64_t wait = next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
 		if (loop_wait(&m->loop, wait > INT32_MAX ? -1 : (int)wait, e))
@@ -182,7 +184,11 @@ static int serve(struct monitor *m, struct err *e)
 
 int main(int argc, char **argv)
 {
-	static struct monitor m = {.loop = LOOP_INIT, .state = STATE_INIT, .audit = AUDIT_INIT, .worker = WORKER_INIT};
+	static struct monitor m = {.loop = LOOP_INIT,
+				   .state = STATE_INIT,
+				   .audit = AUDIT_INIT,
+				   .worker = WORKER_INIT,
+				   .bundles.interfaces = INTERFACES_INIT};
 	struct err e = ERR_INIT;
 	int status = 0;
 
@@ -195,6 +201,7 @@ int main(int argc, char **argv)
 	if (m.control.source.ready)
 		control_close(&m.control);
 	worker_close(&m.worker);
+	interfaces_close(&m.bundles.interfaces);
 	bundles_close(&m.bundles);
 	audit_close(&m.audit);
 	state_free(&m.state);

@@ -69,6 +69,15 @@ static const char *program_state(enum kernel_program_state state)
 	return "unknown";
 }
 
+/* Why it is this one and in this state, and what interfaces refuse. */
+static json_t *program_reason(const struct kernel_program *p)
+{
+	char text[sizeof(p->reason) + sizeof(p->interfaces) + 2];
+
+	snprintf(text, sizeof(text), "%s%s%s", p->reason, p->reason[0] && p->interfaces[0] ? "; " : "", p->interfaces);
+	return show_text(text);
+}
+
 json_t *show_programs(const struct kernel_bundle *kernel)
 {
 	const struct kernel_program *p;
@@ -81,7 +90,7 @@ json_t *show_programs(const struct kernel_bundle *kernel)
 		    json_pack("{s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:o,s:o,s:o}", "name", show_text(p[i].program->name),
 			      "object", show_text(p[i].object->name), "section", show_text(p[i].program->section),
 			      "attach", show_text(p[i].program->attach), "target", show_text(p[i].program->target),
-			      "state", program_state(p[i].state), "reason", show_text(p[i].reason), "id",
+			      "state", program_state(p[i].state), "reason", program_reason(&p[i]), "id",
 			      (json_int_t)p[i].id, "runs", number(p[i].run_count), "run_time_ns",
 			      number(p[i].run_time_ns), "missed", number(p[i].missed)));
 	return list;
