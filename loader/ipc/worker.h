@@ -6,10 +6,10 @@
  *   OUTPUT   bundle, output, fd: ring or memfd      OPEN        pid, kind: asks for a read-only fd
  *   SAMPLE   bundle, output: a fresh sample         READY
  *   MISSED   bundle, count: total of skipped runs
- *   REMOVE   bundle
+ *   REMOVE   bundle: read it to its end first
  *   OPENED   pid, kind, errnum, fd
  *   NOTICE   an obs.bundle event to send
- *   STOP     finish: flush for at most a second, exit
+ *   STOP     finish samples, flush for at most a second, exit
  */
 #ifndef OBS_IPC_WORKER_H
 #define OBS_IPC_WORKER_H

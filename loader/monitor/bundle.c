@@ -6,7 +6,12 @@
 #include "loader/monitor/bundles.h"
 #include "loader/monitor/params.h"
 
-enum { LOST_INTERVAL_MS = 1000, MISSED_INTERVAL_MS = 1000, RETRY_MS = 1000 };
+enum {
+	LOST_INTERVAL_MS = 1000,
+	MISSED_INTERVAL_MS = 1000,
+	RETRY_MS = 1000,
+	RETIRE_MS = 5000, /* the largest sample takes the worker four seconds */
+};
 
 const char *const bundle_condition_names[] = {
     [BUNDLE_RUNNING] = "running",
@@ -164,15 +169,16 @@ static uint32_t interval_ms(const struct manifest *m, const struct bundle_sample
 	return ms;
 }
 
-static void take_sample(struct bundles *b, struct bundle *bundle, struct bundle_sample *s, uint64_t now_ms)
+static bool can_take(const struct bundles *b, const struct bundle_sample *s)
+{
+	return b->worker->ready && !s->with_worker;
+}
+
+static void take_sample(const struct bundles *b, const struct bundle *bundle, struct bundle_sample *s)
 {
 	const struct worker_msg msg = {.op = WORKER_SAMPLE, .bundle = bundle->handle, .output = (uint32_t)s->output};
 	struct err e = ERR_INIT;
 
-	s->due_ms = now_ms + interval_ms(verified_manifest(bundle->verified), s);
-	/* Nobody to take it in, or still at it: the map keeps what it has. */
-	if (!b->worker->ready || s->with_worker)
-		return;
 	if (sampler_take(s->sampler, &e)) {
 		if (!s->failed)
 			log_err(LOG_LEVEL_ERROR, &e);
@@ -220,8 +226,12 @@ void bundle_sample(struct bundles *b, struct bundle *bundle, uint64_t now_ms, ui
 		/* An interval that was shortened meanwhile counts at once. */
 		uint64_t most = now_ms + interval_ms(verified_manifest(bundle->verified), s);
 		s->due_ms = loop_sooner(at, most);
-		if (now_ms >= s->due_ms)
-			take_sample(b, bundle, s, now_ms);
+		if (now_ms >= s->due_ms) {
+			s->due_ms = most;
+			/* Nobody to take it in, or still at it: the map keeps what it has. */
+			if (can_take(b, s))
+				take_sample(b, bundle, s);
+		}
 		*next_ms = loop_sooner(*next_ms, s->due_ms);
 	}
 	if (now_ms >= bundle->missed_due_ms)
@@ -254,12 +264,43 @@ void bundle_enter(struct bundles *b, struct bundle *bundle)
 	bundle_hand_over(b, bundle);
 }
 
-void bundle_leave(struct bundles *b, const struct bundle *bundle)
+/* What was counted since the last interval. A worker that is at a sample, or just starts again, is waited for. */
+static void take_last_samples(const struct bundles *b, const struct bundle *bundle, uint64_t deadline_ms)
+{
+	while (!b->worker->ready && worker_wait(b->worker, deadline_ms))
+		;
+	if (!b->worker->ready)
+		log_line(LOG_LEVEL_WARNING, "%s: no worker runs: what its maps and rings hold at the end is lost",
+			 bundle->name);
+	for (size_t i = 0; b->worker->ready && i < bundle->sample_count; i++) {
+		struct bundle_sample *s = &bundle->samples[i];
+		while (!can_take(b, s) && worker_wait(b->worker, deadline_ms))
+			;
+		if (can_take(b, s))
+			take_sample(b, bundle, s);
+		else
+			log_line(LOG_LEVEL_WARNING,
+				 "%s: the worker still reads a sample of map %s: what was counted since is lost",
+				 bundle->name, verified_manifest(bundle->verified)->outputs[s->output].map);
+	}
+}
+
+int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e)
 {
 	const struct worker_msg msg = {.op = WORKER_REMOVE, .bundle = bundle->handle};
+	uint64_t now = loop_now_ms();
+	int rc = 0;
 
+	if (bundle->kernel) {
+		kernel_missed(bundle->kernel); /* links take theirs along */
+		kernel_detach(bundle->kernel);
+		take_last_samples(b, bundle, now + RETIRE_MS);
+		tell_missed(b, bundle, now);
+		rc = kernel_remove(&bundle->kernel, e);
+	}
 	if (bundle->handle)
 		worker_send(b->worker, &msg, -1);
+	return rc;
 }
 
 /* A group is served by any of its programs. */

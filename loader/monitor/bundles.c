@@ -315,11 +315,9 @@ int bundles_remove(struct bundles *b, const struct bundles_request *request, con
 		return -1;
 	}
 	*out_serial = stored->serial;
-	take_out(b, bundle);
-	if (bundle->kernel && kernel_remove(&bundle->kernel, e))
+	if (bundle_retire(b, bundle, e))
 		rc = err_wrap(e, "%s is removed, but not all of it left the kernel", name);
-	/* After the programs, so that the worker finds the last events in the rings. */
-	bundle_leave(b, bundle);
+	take_out(b, bundle);
 	bundle_free(&bundle);
 	if (state_unstore(b->state, name, stored->serial, rc ? NULL : e))
 		rc = -1;

@@ -2,7 +2,7 @@
  * has the old bundle or the new one:
  *
  *   install   store the bytes, load, attach, pin, audit, then state.json (the moment it counts), then undo the old one
- *   remove    audit, state.json, then detach, unpin, delete the bytes
+ *   remove    audit, state.json, then detach, read a last time, unpin, delete the bytes
  *   start     what state.json names is verified again and adopted or attached; everything else that is found goes
  */
 #ifndef OBS_MONITOR_BUNDLES_H
@@ -140,9 +140,12 @@ MUST_CHECK int bundle_new_idle(const char *name, enum bundle_condition condition
 			       struct bundle **out, struct err *e);
 /* What is pinned goes on. */
 void bundle_free(struct bundle **bundle);
-/* Gives it a handle and tells the worker; the other way round. */
+/* Gives it a handle and tells the worker. */
 void bundle_enter(struct bundles *b, struct bundle *bundle);
-void bundle_leave(struct bundles *b, const struct bundle *bundle);
+/* Takes it out of the kernel and away from the worker, which gets what maps and rings held at the end. Within five seconds,
+ * also where no worker runs: what is lost then is logged. It must still be in the set, so that a worker that starts
+ * meanwhile knows of it. Goes on over errors. */
+MUST_CHECK int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e);
 void bundle_hand_over(const struct bundles *b, struct bundle *bundle);
 void bundle_sample(struct bundles *b, struct bundle *bundle, uint64_t now_ms, uint64_t *next_ms);
 /* An obs.bundle event: "installed", "removed", "refused", "upgraded". */

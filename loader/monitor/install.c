@@ -168,9 +168,8 @@ static void swap(struct installation *i, uint64_t old_serial)
 		bundle_enter(b, i->fresh);
 		return;
 	}
-	if (i->old->kernel && kernel_remove(&i->old->kernel, &e))
+	if (bundle_retire(b, i->old, &e))
 		log_err(LOG_LEVEL_ERROR, &e);
-	bundle_leave(b, i->old);
 	bundle_enter(b, i->fresh);
 	for (size_t k = 0; k < b->count; k++)
 		if (b->bundle[k] == i->old)

@@ -68,6 +68,10 @@ MUST_CHECK int kernel_pin(struct kernel_bundle *kb, struct err *e);
 MUST_CHECK int kernel_adopt(const struct kernel_host *host, const struct verified_bundle *bundle, bool *adopted,
 			    struct kernel_bundle **out, struct err *e);
 
+/* Detaches everything and waits until no program runs any more: what maps and rings hold now is the last of it. Maps can
+ * still be read. What cannot be detached is tried again by kernel_remove, which tells. */
+void kernel_detach(struct kernel_bundle *kb);
+
 /* Detaches everything, removes pins and folders that become empty, closes. Goes on over errors and reports the first. */
 MUST_CHECK int kernel_remove(struct kernel_bundle **kb, struct err *e);
 

@@ -1,9 +1,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 
 #include "loader/monitor/kernel_impl.h"
 #include "loader/monitor/kernel_paths.h"
@@ -421,24 +423,41 @@ int kernel_remove_pins(const struct kernel_host *host, const char *name, uint64_
 
 /* Links leave bpffs while their descriptors are still held: then the last close detaches at once, where an unlink of the
  * last reference would leave it to a work queue. */
-int kernel_remove(struct kernel_bundle **out, struct err *e)
+static int detach(struct kernel_bundle *kb, struct err *e)
 {
-	struct kernel_bundle *kb = TAKE_PTR(*out);
 	char links[PATH_MAX], base[PATH_MAX];
 	int result = 0;
 
-	if (!kb)
-		return 0;
-	if (pin_base(kb->pin_root, kb->manifest->name, kb->manifest->serial, false, base, e)) {
-		kernel_bundle_free(&kb);
+	if (pin_base(kb->pin_root, kb->manifest->name, kb->manifest->serial, false, base, e))
 		return -1;
-	}
 	if (kb->pins && snprintf(links, sizeof(links), "%s/links", base) < PATH_MAX && pin_remove_tree(links, e))
 		result = -1;
 	for (size_t i = 0; i < kb->prog_count; i++) {
 		kb->progs[i].pinned = false;
 		detach_prog(kb, i);
 	}
+	return result;
+}
+
+void kernel_detach(struct kernel_bundle *kb)
+{
+	int tried_again = detach(kb, NULL);
+
+	(void)tried_again;
+	/* Programs run inside of RCU read sections: this waits for those that began before. Refused with nohz_full, where a run
+	 * that is still on its way may come too late. */
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+int kernel_remove(struct kernel_bundle **out, struct err *e)
+{
+	struct kernel_bundle *kb = TAKE_PTR(*out);
+	int result = 0;
+
+	if (!kb)
+		return 0;
+	if (detach(kb, e))
+		result = -1;
 	/* Only what is its own: the same serial may run, pinned by another. */
 	if (remove_base(kb->pin_root, kb->manifest->name, kb->manifest->serial, !kb->pins, result ? NULL : e))
 		result = -1;

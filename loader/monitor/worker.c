@@ -15,7 +15,7 @@ enum {
 	BACKOFF_FIRST_MS = 100,
 	BACKOFF_MOST_MS = 10000,
 	HEALTHY_MS = 30000,
-	STOP_MS = 1500,
+	STOP_MS = 2500, /* a second for a bundle that leaves, one for what is queued */
 	QUEUE_MAX = 16384,
 	OPEN_WINDOW_MS = 1000,
 	OPENS_A_WINDOW = 2000,
@@ -330,6 +330,27 @@ void worker_tick(struct worker *w, uint64_t now_ms, uint64_t *next_ms)
 		*next_ms = loop_sooner(*next_ms, w->start_at_ms);
 }
 
+bool worker_wait(struct worker *w, uint64_t deadline_ms)
+{
+	uint64_t now = loop_now_ms(), next = deadline_ms;
+
+	if (now >= deadline_ms)
+		return false;
+	worker_tick(w, now, &next);
+	struct pollfd ends[] = {
+	    {.fd = w->sock, .events = (short)(w->queue ? POLLIN | POLLOUT : POLLIN)},
+	    {.fd = w->pidfd, .events = POLLIN},
+	};
+	/* Descriptors of -1, while none runs, are passed over. */
+	if (poll(ends, ARRAY_LEN(ends), (int)(next - now)) <= 0)
+		return true;
+	if (ends[0].revents)
+		sock_ready(w, (uint32_t)ends[0].revents); /* the bits are epoll's */
+	if (w->pid && ends[1].revents)
+		lost(w, "it died");
+	return true;
+}
+
 const struct worker_bundle_stats *worker_bundle_stats_of(const struct worker *w, uint32_t handle)
 {
 	const struct worker_bundle_stats *slot = &w->stats->bundle[handle % WORKER_STATS_SLOTS];
@@ -340,9 +361,13 @@ const struct worker_bundle_stats *worker_bundle_stats_of(const struct worker *w,
 void worker_close(struct worker *w)
 {
 	const struct worker_msg stop = {.op = WORKER_STOP};
+	uint64_t deadline = loop_now_ms() + STOP_MS;
 	struct err e = ERR_INIT;
 
 	w->stopping = true;
+	/* Samples among them may be of maps that were cleared. */
+	while (w->queue && worker_wait(w, deadline))
+		;
 	if (w->pid && msg_send(w->sock, &stop, sizeof(stop), NULL, 0, MSG_DONTWAIT, &e) == 0) {
 		struct pollfd gone = {.fd = w->pidfd, .events = POLLIN};
 		if (poll(&gone, 1, STOP_MS) <= 0)

@@ -43,9 +43,12 @@ MUST_CHECK int worker_open(struct worker *w, struct err *e);
 void worker_tick(struct worker *w, uint64_t now_ms, uint64_t *next_ms);
 /* Sends or queues; fd (-1: none) stays the caller's. Nothing happens while no worker runs: it will be told all. */
 void worker_send(struct worker *w, const struct worker_msg *msg, int fd);
+/* For who cannot go on without it: takes its messages, and starts it when it is due, until something has come of it. False:
+ * the moment is there. Nobody else is served meanwhile. */
+bool worker_wait(struct worker *w, uint64_t deadline_ms);
 /* Counters of a bundle by its handle, or NULL. */
 const struct worker_bundle_stats *worker_bundle_stats_of(const struct worker *w, uint32_t handle);
-/* Asks it to finish, waits for at most a second and a half, kills it. */
+/* Asks it to finish, waits for at most two and a half seconds, kills it. */
 void worker_close(struct worker *w);
 
 #endif

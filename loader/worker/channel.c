@@ -104,24 +104,13 @@ static int take_output(struct worker *w, const struct worker_msg *msg, int *fds,
 
 static int take_remove(struct worker *w, uint32_t handle, struct err *e)
 {
-	for (size_t i = 0; i < w->bundle_count; i++) {
-		if (bundle_handle(w->bundles[i]) != handle)
-			continue;
-		/* Nothing of it is left behind unread or untold. */
-		while (bundle_consume(w->bundles[i], UINT64_MAX))
-			;
-		bundle_tell_losses(w->bundles[i], 0, true);
-		bundle_free(&w->bundles[i]);
-		w->bundles[i] = w->bundles[--w->bundle_count];
-		for (size_t k = 0; k < w->done_count;) {
-			if (w->done[k].bundle == handle)
-				w->done[k] = w->done[--w->done_count];
-			else
-				k++;
-		}
-		return 0;
-	}
-	return err_set(e, ERR_DAEMON_PROTOCOL, "bundle %u is to go, but is not here", handle);
+	struct bundle *b = find(w, handle);
+
+	if (!b || w->leaving)
+		return err_set(e, ERR_DAEMON_PROTOCOL, "bundle %u is to go, but is not here", handle);
+	w->leaving = b;
+	w->leave_by_ns = 0;
+	return 0;
 }
 
 static int take_sample(const struct worker *w, const struct worker_msg *msg, struct err *e)
@@ -175,7 +164,7 @@ int channel_take(struct worker *w, const struct worker_msg *msg, int fds[static 
 
 int channel_receive(struct worker *w, struct err *e)
 {
-	for (int i = 0; i < MESSAGES_A_TURN && !w->stop; i++) {
+	for (int i = 0; i < MESSAGES_A_TURN && !w->stop && !w->leaving; i++) {
 		struct worker_msg msg;
 		int fds[MSG_MAX_FDS], bad;
 

@@ -1,5 +1,6 @@
 #include "loader/worker/loop.h"
 
+#include <limits.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -16,6 +17,7 @@ enum {
 	SAMPLE_ENTRIES_A_TURN = 256,
 	SAMPLE_TURN_MS = 1, /* a big sample is spread out in time: it must not flood queues that events need */
 	STOP_MS = 1000,
+	LEAVE_MS = 1000,
 };
 
 static uint64_t now_ns(void)
@@ -103,8 +105,12 @@ static int turn(struct worker *w)
 	bool rings = false, samples = false;
 
 	for (size_t i = 0; i < w->bundle_count; i++) {
-		rings |= bundle_consume(w->bundles[i], RING_BYTES_A_TURN);
-		samples |= bundle_step_samples(w->bundles[i], SAMPLE_ENTRIES_A_TURN, channel_sample_done, w);
+		bool ring = bundle_consume(w->bundles[i], RING_BYTES_A_TURN);
+		bool sample = bundle_step_samples(w->bundles[i], SAMPLE_ENTRIES_A_TURN, channel_sample_done, w);
+		if (w->bundles[i] == w->leaving)
+			w->leaving_has_more = ring || sample;
+		rings |= ring;
+		samples |= sample;
 	}
 	bool replays = stream_replay(w->stream);
 	server_flush(w->server);
@@ -121,21 +127,71 @@ static void tick(struct worker *w, uint64_t now, bool flush)
 	server_tick(w->server, now);
 }
 
-/* What is queued is sent for a while; rings keep what they have for the next worker. */
+/* Hears the monitor, or lets it wait while a bundle leaves. */
+static int listen_to_monitor(struct worker *w, bool on, struct err *e)
+{
+	struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = &w->config.monitor_fd};
+
+	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_MOD, w->config.monitor_fd, &event))
+		return err_errno(e, ERR_IO, "epoll");
+	return 0;
+}
+
+/* Lets the leaving bundle go when it is at its end. When its time is up, what is left is read at once, and queues that
+ * cannot take it count it as lost. */
+static int leave(struct worker *w, uint64_t now, int *wait, struct err *e)
+{
+	if (w->leave_by_ns == 0) {
+		w->leave_by_ns = now + (uint64_t)LEAVE_MS * NS_PER_MS;
+		if (listen_to_monitor(w, false, e))
+			return -1;
+	}
+	if (w->leaving_has_more && now < w->leave_by_ns)
+		return 0;
+	bundle_consume(w->leaving, UINT64_MAX);
+	bundle_step_samples(w->leaving, UINT_MAX, channel_sample_done, w);
+	bundle_tell_losses(w->leaving, now, true);
+	for (size_t i = 0; i < w->bundle_count; i++) {
+		if (w->bundles[i] == w->leaving) {
+			w->bundles[i] = w->bundles[--w->bundle_count];
+			break;
+		}
+	}
+	bundle_free(&w->leaving);
+	*wait = 0; /* its last lines are still to be sent */
+	return listen_to_monitor(w, true, e);
+}
+
+static bool step_samples(struct worker *w, unsigned max_entries)
+{
+	bool more = false;
+
+	for (size_t i = 0; i < w->bundle_count; i++)
+		more |= bundle_step_samples(w->bundles[i], max_entries, channel_sample_done, w);
+	return more;
+}
+
+/* Samples are finished, since maps that are cleared have them no more, and what is queued is sent for a while; rings keep
+ * what they have for the next worker. */
 static int finish(struct worker *w, struct err *e)
 {
 	struct epoll_event events[EVENTS];
-	uint64_t now = now_ns(), end = now + (uint64_t)STOP_MS * NS_PER_MS;
+	uint64_t now = now_ns(), end = now + (uint64_t)STOP_MS * NS_PER_MS, hurry = now + (end - now) / 2;
+	bool samples = true;
 
 	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->config.monitor_fd, NULL);
 	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->config.events_fd, NULL);
-	tick(w, now, true);
 	for (;;) {
+		if (samples) {
+			samples = step_samples(w, now < hurry ? SAMPLE_ENTRIES_A_TURN : UINT_MAX);
+			tick(w, now, !samples);
+		}
 		server_flush(w->server);
 		now = now_ns();
-		if (server_is_drained(w->server) || now >= end)
+		if (!samples && (server_is_drained(w->server) || now >= end))
 			return 0;
-		int count = epoll_wait(w->epoll_fd, events, EVENTS, (int)((end - now) / NS_PER_MS) + 1);
+		int most = samples || now >= end ? SAMPLE_TURN_MS : (int)((end - now) / NS_PER_MS) + 1;
+		int count = epoll_wait(w->epoll_fd, events, EVENTS, most);
 		if (count < 0 && errno != EINTR)
 			return err_errno(e, ERR_IO, "epoll_wait");
 		for (int i = 0; i < count; i++)
@@ -160,6 +216,8 @@ int worker_run(struct worker *w, struct err *e)
 		if (dispatch(w, events, count, now, e))
 			return -1;
 		wait = turn(w);
+		if (w->leaving && leave(w, now, &wait, e))
+			return -1;
 		if (now - ticked >= (uint64_t)TICK_MS * NS_PER_MS) {
 			tick(w, now, false);
 			ticked = now;

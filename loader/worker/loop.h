@@ -33,6 +33,11 @@ struct worker {
 	} * done;
 	size_t done_count, done_room;
 	bool stop, monitor_gone;
+	/* A bundle that the monitor removed: read to its end before anything else is heard of the monitor, so that it comes
+	 * in order. Until leave_by_ns at the readers' pace. */
+	struct bundle *leaving;
+	bool leaving_has_more;
+	uint64_t leave_by_ns; /* 0: it has only just been removed */
 };
 
 /* Descriptors of config are borrowed. */

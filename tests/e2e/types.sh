@@ -95,6 +95,7 @@ check_eq "manifest: array, its length, omit_zero" '[4,4,4,true]' \
 check_eq "manifest: enum of negative values" '{"COLD":-5,"WARM":5}' "$(jq -c '.enums[] | select(.name == "temperature") | .values' "$E2E_TMP/manifest")"
 check_eq "manifest: sampled maps" 'counts lru_percpu_hash
 flows hash
+kept percpu_hash
 latency percpu_array
 levels array
 linear array

@@ -494,6 +494,77 @@ static void removed_bundle_frees_its_handle(void **state)
 	close(fd);
 }
 
+/* Entries of one slot each. */
+static int make_counts(uint32_t entries)
+{
+	struct worker_sample *sample;
+	int memfd = make_sample(16, 264, 2, entries, &sample);
+
+	for (uint32_t i = 0; i < entries; i++) {
+		uint64_t *values = (uint64_t *)(sample->data + (size_t)i * (16 + 2 * 264) + 16);
+		values[i % 8] = 1;
+	}
+	munmap(sample, sizeof(*sample) + (size_t)entries * (16 + 2 * 264));
+	return memfd;
+}
+
+static void removed_bundle_is_read_to_its_end_before_what_comes_next(void **state)
+{
+	struct world *w = *state;
+	enum { ENTRIES = 3000, RECORDS = 200 };
+	OWN_FD int memfd = make_counts(ENTRIES);
+
+	start(w, 0);
+	give_bundle(w, 7);
+	if (!give_ring(w, 7))
+		skip();
+	say(w, (struct worker_msg){.op = WORKER_OUTPUT, .bundle = 7, .output = OUTPUT_SAMPLE_AT, .cpus = 2}, memfd);
+	int fd = subscribe(w, "{}\n");
+	put(w, 5, 1, RECORDS);
+	say(w, (struct worker_msg){.op = WORKER_SAMPLE, .bundle = 7, .output = OUTPUT_SAMPLE_AT}, -1);
+	say(w, (struct worker_msg){.op = WORKER_MISSED, .bundle = 7, .count = 4}, -1);
+	say(w, (struct worker_msg){.op = WORKER_REMOVE, .bundle = 7}, -1);
+	say(w, (struct worker_msg){.op = WORKER_NOTICE, .name = "obs/demo", .action = "removed"}, -1);
+	give_bundle(w, 7);
+	unsigned records = 0, entries = 0, missed = 0;
+	for (bool end = false; !end;) {
+		json_t *json = line_of(fd);
+		const char *event = json_string_value(at(json, "event"));
+		records += strcmp(event, "tcp.close") == 0;
+		entries += strcmp(event, "tcp.rtt") == 0;
+		missed += strcmp(event, "obs.lost") == 0 ? (unsigned)json_integer_value(at(json, "count")) : 0;
+		end = strcmp(event, "obs.bundle") == 0;
+		json_decref(json);
+	}
+	assert_int_equal(records, RECORDS);
+	assert_int_equal(entries, ENTRIES);
+	assert_int_equal(missed, 4);
+	/* The next of that handle has counters of its own. */
+	give_ring(w, 7);
+	put(w, 6, 1, 1);
+	expect_number(fd, "process.pid", 6);
+	close(fd);
+}
+
+static void stop_finishes_the_sample_and_ends(void **state)
+{
+	struct world *w = *state;
+	enum { ENTRIES = 3000 };
+	OWN_FD int memfd = make_counts(ENTRIES);
+
+	start(w, 0);
+	give_bundle(w, 7);
+	say(w, (struct worker_msg){.op = WORKER_OUTPUT, .bundle = 7, .output = OUTPUT_SAMPLE_AT, .cpus = 2}, memfd);
+	int fd = subscribe(w, "{\"events\":[\"tcp.rtt\"]}\n");
+	say(w, (struct worker_msg){.op = WORKER_SAMPLE, .bundle = 7, .output = OUTPUT_SAMPLE_AT}, -1);
+	say(w, (struct worker_msg){.op = WORKER_STOP}, -1);
+	for (int i = 0; i < ENTRIES; i++)
+		expect_text(fd, "event", "tcp.rtt");
+	assert_null(line_of(fd));
+	assert_int_equal(ended(w), 0);
+	close(fd);
+}
+
 static void stop_sends_what_is_queued_and_ends(void **state)
 {
 	struct world *w = *state;
@@ -654,6 +725,8 @@ int main(void)
 	    TEST(skipped_runs_are_told_as_deltas_over_a_restart),
 	    TEST(notice_is_an_event),
 	    TEST(removed_bundle_frees_its_handle),
+	    TEST(removed_bundle_is_read_to_its_end_before_what_comes_next),
+	    TEST(stop_finishes_the_sample_and_ends),
 	    TEST(stop_sends_what_is_queued_and_ends),
 	    TEST(monitor_gone_ends_the_worker),
 	    TEST(unexpected_message_is_fatal),

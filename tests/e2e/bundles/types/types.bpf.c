@@ -166,6 +166,10 @@ latency SEC(".maps") OBS_SAMPLE("types.latency", 100) OBS_SAMPLE_CHANGED;
 MAP(BPF_MAP_TYPE_ARRAY, 1, __u32, struct linear_slots)
 linear SEC(".maps") OBS_SAMPLE("types.linear", 100) OBS_SAMPLE_CHANGED OBS_SAMPLE_CLEAR;
 
+/* So seldom that it is only ever read when the bundle comes and goes. */
+MAP(BPF_MAP_TYPE_PERCPU_HASH, 2048, __u32, __u64)
+kept SEC(".maps") OBS_SAMPLE("types.kept", 3600000) OBS_SAMPLE_CLEAR OBS_KEY("id") OBS_VALUE("count");
+
 MAP(BPF_MAP_TYPE_HASH, 4, __u32, __u32) full SEC(".maps");
 
 /* ---- what each letter does ---- */
@@ -364,6 +368,18 @@ static __always_inline void change(void)
 	}
 }
 
+static __always_inline void keep(void)
+{
+	for (__u32 id = 0; id < 1000; id++) {
+		__u64 one = 1, *n = bpf_map_lookup_elem(&kept, &id);
+
+		if (n)
+			(*n)++;
+		else
+			bpf_map_update_elem(&kept, &id, &one, BPF_ANY);
+	}
+}
+
 static __always_inline void send_burst(void)
 {
 	for (__u32 i = 0; i < 200; i++) {
@@ -446,6 +462,9 @@ int on_exec(void *ctx)
 		break;
 	case 'h':
 		change();
+		break;
+	case 'k':
+		keep();
 		break;
 	case 'b':
 		send_burst();
