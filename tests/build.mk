@@ -38,6 +38,7 @@ UNIT_TESTS += $(addprefix keys_,$(keys_tests))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)_test.c tests/unit/pki.c))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_libs := keys bundles base))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
+tests/bin/keys_gate_src += tests/unit/gate_fixture.c tests/unit/bpf_source.c
 FUZZ_TARGETS += cms policy
 $(foreach t,cms policy,$(eval fuzz/$(t)_libs := keys bundles base))
 $(foreach t,cms policy,$(eval fuzz/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson))

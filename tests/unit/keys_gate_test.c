@@ -3,23 +3,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "bundles/base/file.h"
 #include "keys/gate.h"
-#include "keys/object.h"
-#include "tests/unit/pki.h"
+#include "tests/unit/gate_fixture.h"
 
 /* ---- one good bundle, of which every test breaks one thing ---- */
 
-static const char prelude[] = "#include <linux/bpf.h>\n#include <stdbool.h>\n#include <bpf/bpf_helpers.h>\n"
-			      "struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32);\n"
-			      "__type(value, __u64); } counts SEC(\".maps\");\n"
-			      "char LICENSE[] SEC(\"license\") = \"GPL\";\n";
-static const char observing[] = "SEC(\"raw_tp/sched_switch\") int on(void *ctx) { __u32 k = 0;\n"
-				"return bpf_map_lookup_elem(&counts, &k) != 0; }\n";
 static const char writing[] = "static __attribute__((noinline)) long hidden(void *at) { __u64 v = 1;\n"
 			      "return bpf_probe_write_user(at, &v, sizeof(v)); }\n"
 			      "SEC(\"raw_tp/sched_switch\") int on(void *ctx) { __u32 k = 0;\n"
@@ -28,46 +18,19 @@ static const char with_kconfig[] = "extern int CONFIG_HZ __kconfig;\n"
 				   "SEC(\"raw_tp/sched_switch\") int on(void *ctx) { __u32 k = CONFIG_HZ;\n"
 				   "return bpf_map_lookup_elem(&counts, &k) != 0; }\n";
 
-struct elf {
-	uint8_t *data;
-	size_t size;
-};
+#define SIGNERS(...) ((struct pki *const[]){__VA_ARGS__, NULL})
 
-static struct elf observer, writer, configured;
-static struct pki *alice, *bob, *mallory;
+static struct elf writer, configured;
 static struct trust *trusted; /* alice and bob */
 static struct err e;
 static struct gate_seen seen;
 
-static struct elf compile(const char *source)
-{
-	char in[] = "/tmp/obs-test-gate-XXXXXX.c", out[64], command[256];
-	struct elf elf;
-	int fd = mkstemps(in, 2);
-
-	assert_true(fd >= 0);
-	assert_int_equal(file_write_fd(fd, prelude, strlen(prelude), &e), 0);
-	assert_int_equal(file_write_fd(fd, source, strlen(source), &e), 0);
-	close(fd);
-	snprintf(out, sizeof(out), "%s.o", in);
-	snprintf(command, sizeof(command), "clang -target bpf -g -O2 -I/usr/include/$(uname -m)-linux-gnu -c %s -o %s",
-		 in, out);
-	assert_int_equal(system(command), 0);
-	assert_int_equal(file_read(out, 1 << 20, ERR_IO, &elf.data, &elf.size, &e), 0);
-	unlink(in);
-	unlink(out);
-	return elf;
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	observer = compile(observing);
-	writer = compile(writing);
-	configured = compile(with_kconfig);
-	alice = pki_make((struct pki_spec){.name = "alice"});
-	bob = pki_make((struct pki_spec){.name = "bob"});
-	mallory = pki_make((struct pki_spec){.name = "mallory"});
+	gate_fixture_setup(PKI_NOW);
+	writer = elf_compile(writing);
+	configured = elf_compile(with_kconfig);
 	trusted = pki_trust(alice, bob, NULL);
 	return 0;
 }
@@ -75,158 +38,17 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	free(observer.data);
 	free(writer.data);
 	free(configured.data);
-	pki_free(&alice);
-	pki_free(&bob);
-	pki_free(&mallory);
 	trust_free(&trusted);
+	gate_fixture_teardown();
 	return 0;
 }
 
-static char *copy(const char *text)
+static void cut_short(uint8_t **der, size_t *size, const void *content, size_t content_size)
 {
-	char *s = strdup(text);
-
-	assert_non_null(s);
-	return s;
-}
-
-/* What the packager would say of stated, with size and digest of shipped. */
-static void describe(const struct elf *stated, const struct elf *shipped, struct manifest_object *to)
-{
-	OWN(object) struct object *object = NULL;
-
-	assert_int_equal(object_read("probe", stated->data, stated->size, &object, &e), 0);
-	to->name = copy("probe");
-	to->arch = copy("x86_64");
-	to->size = shipped->size;
-	assert_int_equal(digest_of(shipped->data, shipped->size, &to->digest, &e), 0);
-	to->capabilities = object->capabilities;
-	object->capabilities = (struct capabilities){};
-	to->programs = TAKE_PTR(object->programs);
-	to->program_count = object->program_count;
-	object->program_count = 0;
-	for (size_t i = 0; i < object->map_count; i++) {
-		struct manifest_map *map = manifest_grow(&to->maps, &to->map_count, sizeof(*map), &e);
-		const struct manifest_map *from = &object->maps[i].map;
-		assert_non_null(map);
-		*map = (struct manifest_map){copy(from->name), copy(from->type), from->key_size, from->value_size,
-					     from->max_entries};
-	}
-}
-
-struct text {
-	char *data;
-	size_t size;
-};
-
-static struct text manifest_of(const struct elf *stated, const struct elf *shipped)
-{
-	OWN(manifest) struct manifest *m = calloc(1, sizeof(*m));
-	struct text text;
-	char said[2048];
-
-	assert_non_null(m);
-	m->name = copy("obs/test");
-	m->version = copy("1.0");
-	m->description = copy("a test");
-	m->licence = copy("GPL-2.0");
-	m->created = copy("2023-11-14T22:13:20Z");
-	m->serial = 7;
-	struct manifest_object *to = manifest_grow(&m->objects, &m->object_count, sizeof(*to), &e);
-	assert_non_null(to);
-	describe(stated, shipped, to);
-	if (manifest_format(m, &text.data, &text.size, &e))
-		fail_msg("%s", err_text(&e, said, sizeof(said)));
-	return text;
-}
-
-static void path_of(const struct pki *signer, char path[static BUNDLE_PATH_MAX + 1])
-{
-	struct cert_info info;
-	char hex[DIGEST_HEX_BYTES];
-
-	cert_info(signer->cert, &info);
-	digest_hex(&info.signer, hex);
-	snprintf(path, BUNDLE_PATH_MAX + 1, "sig/%s.p7s", hex);
-}
-
-/* How a bundle is put together: everything zero is the good one, signed by alice. */
-struct parts {
-	const struct elf *stated, *shipped;
-	const char *manifest;         /* other bytes than what is signed */
-	const char *signed_manifest;  /* bytes that are both signed and shipped */
-	const struct pki *signers[3]; /* NULL-terminated; {NULL}: alice */
-	bool unsigned_;
-	const struct pki *named_after; /* the first signature's file is named after this one */
-	const struct pki *signs_other; /* of these signers, this one signs other bytes */
-	bool broken;                   /* the first signature is cut short */
-	bool without_object;
-	const char *extra_object;
-};
-
-static void add(struct bundle_files *files, const char *path, const void *data, size_t size)
-{
-	char text[1024];
-
-	if (bundle_files_add(files, path, data, size, &e))
-		fail_msg("%s: %s", path, err_text(&e, text, sizeof(text)));
-}
-
-struct signature {
-	char path[BUNDLE_PATH_MAX + 1];
-	uint8_t *der;
-	size_t size;
-};
-
-static int by_path(const void *a, const void *b)
-{
-	return strcmp(((const struct signature *)a)->path, ((const struct signature *)b)->path);
-}
-
-static void add_signatures(struct bundle_files *files, const struct parts *p, const void *content, size_t size)
-{
-	struct signature signature[3];
-	size_t count = 0;
-
-	for (size_t i = 0; i < 3 && (p->signers[i] || i == 0); i++) {
-		const struct pki *signer = p->signers[i] ? p->signers[i] : alice;
-		struct signature *s = &signature[count++];
-
-		path_of(i == 0 && p->named_after ? p->named_after : signer, s->path);
-		pki_sign(signer, signer == p->signs_other ? "other" : content, signer == p->signs_other ? 5 : size,
-			 &s->der, &s->size);
-		s->size -= i == 0 && p->broken;
-	}
-	qsort(signature, count, sizeof(signature[0]), by_path);
-	for (size_t i = 0; i < count; i++) {
-		add(files, signature[i].path, signature[i].der, signature[i].size);
-		free(signature[i].der);
-	}
-}
-
-static struct bundle_files *assemble(struct parts p)
-{
-	struct bundle_files *files = NULL;
-	const struct elf *stated = p.stated ? p.stated : &observer, *shipped = p.shipped ? p.shipped : stated;
-	struct text text = manifest_of(stated, shipped);
-	const char *content = p.signed_manifest ? p.signed_manifest : text.data;
-
-	assert_int_equal(bundle_files_new(&files, &e), 0);
-	if (!p.manifest)
-		add(files, "manifest.json", content, strlen(content));
-	else
-		add(files, "manifest.json", p.manifest, strlen(p.manifest));
-	if (!p.unsigned_)
-		add_signatures(files, &p, content, strlen(content));
-	if (p.extra_object)
-		add(files, p.extra_object, "x", 1);
-	if (!p.without_object)
-		add(files, "obj/x86_64/probe.bpf.o", shipped->data, shipped->size);
-	free(text.data);
-	return files;
+	(void)der, (void)content, (void)content_size;
+	*size -= 1;
 }
 
 static struct policy *policy_of(const char *json)
@@ -257,7 +79,7 @@ static struct policy *policy_for(const char *names, unsigned threshold, const ch
 /* On a refusal nothing is taken and nothing given. */
 static void expect_gate(enum err_code code, struct gate gate, struct parts p)
 {
-	OWN(bundle_files) struct bundle_files *files = assemble(p);
+	OWN(bundle_files) struct bundle_files *files = assemble(&p);
 	OWN(verified_bundle) struct verified_bundle *verified = NULL;
 	char text[2048];
 
@@ -281,7 +103,7 @@ static void expect(enum err_code code, struct parts p)
 
 static void good_bundle_passes(void **state)
 {
-	OWN(bundle_files) struct bundle_files *files = assemble((struct parts){});
+	OWN(bundle_files) struct bundle_files *files = assemble(&(struct parts){});
 	OWN(verified_bundle) struct verified_bundle *verified = NULL;
 	struct gate gate = {.trust = trusted, .now = PKI_NOW};
 	const struct cms_signer *signers;
@@ -331,7 +153,7 @@ static void no_manifest_missing(void **state)
 static void unknown_signer_untrusted(void **state)
 {
 	(void)state;
-	expect(ERR_SIGNATURE_UNTRUSTED, (struct parts){.signers = {mallory}});
+	expect(ERR_SIGNATURE_UNTRUSTED, (struct parts){.signers = SIGNERS(mallory)});
 	assert_int_equal(seen.signer_count, 0);
 	assert_int_equal(seen.aside_count, 1);
 	assert_string_equal(seen.name, "");
@@ -342,14 +164,14 @@ static void unknown_signer_beside_a_trusted_one_set_aside(void **state)
 	struct cert_info info;
 
 	(void)state;
-	expect(ERR_NONE, (struct parts){.signers = {mallory, alice}});
+	expect(ERR_NONE, (struct parts){.signers = SIGNERS(mallory, alice)});
 	assert_int_equal(seen.signer_count, 1);
 	assert_int_equal(seen.aside_count, 1);
 	cert_info(mallory->cert, &info);
 	assert_true(digest_equal(&seen.aside[0].signer, &info.signer));
 	assert_int_equal(seen.aside[0].code, ERR_SIGNATURE_UNTRUSTED);
 	/* Also when it signed something else: nobody here can tell what it is worth. */
-	expect(ERR_NONE, (struct parts){.signers = {mallory, alice}, .signs_other = mallory});
+	expect(ERR_NONE, (struct parts){.signers = SIGNERS(mallory, alice), .signs_other = mallory});
 }
 
 static void changed_manifest_invalid(void **state)
@@ -363,15 +185,15 @@ static void changed_manifest_invalid(void **state)
 static void invalid_signature_of_trusted_signer_refuses_despite_others(void **state)
 {
 	(void)state;
-	expect(ERR_SIGNATURE_INVALID, (struct parts){.signers = {alice, bob}, .signs_other = bob});
-	expect(ERR_SIGNATURE_INVALID, (struct parts){.signers = {bob, alice}, .signs_other = alice});
+	expect(ERR_SIGNATURE_INVALID, (struct parts){.signers = SIGNERS(alice, bob), .signs_other = bob});
+	expect(ERR_SIGNATURE_INVALID, (struct parts){.signers = SIGNERS(bob, alice), .signs_other = alice});
 }
 
 static void malformed_signature_refuses_despite_others(void **state)
 {
 	(void)state;
-	expect(ERR_SIGNATURE_MALFORMED, (struct parts){.signers = {alice, bob}, .broken = true});
-	expect(ERR_SIGNATURE_MALFORMED, (struct parts){.signers = {mallory, bob}, .broken = true});
+	expect(ERR_SIGNATURE_MALFORMED, (struct parts){.signers = SIGNERS(alice, bob), .spoil = cut_short});
+	expect(ERR_SIGNATURE_MALFORMED, (struct parts){.signers = SIGNERS(mallory, bob), .spoil = cut_short});
 }
 
 /* Threat: one signer under two names counts twice, or under another's name is believed to be that one. */
@@ -379,8 +201,8 @@ static void signature_under_other_name_refused(void **state)
 {
 	(void)state;
 	expect(ERR_SIGNATURE_NAME, (struct parts){.named_after = bob});
-	expect(ERR_SIGNATURE_NAME, (struct parts){.signers = {alice, bob}, .named_after = mallory});
-	expect(ERR_SIGNATURE_NAME, (struct parts){.signers = {mallory, alice}, .named_after = bob});
+	expect(ERR_SIGNATURE_NAME, (struct parts){.signers = SIGNERS(alice, bob), .named_after = mallory});
+	expect(ERR_SIGNATURE_NAME, (struct parts){.signers = SIGNERS(mallory, alice), .named_after = bob});
 }
 
 static void gravest_reason_told_when_none_counts(void **state)
@@ -392,12 +214,12 @@ static void gravest_reason_told_when_none_counts(void **state)
 	cert_info(bob->cert, &info);
 	assert_int_equal(trust_revoke(trust, &info.signer, &e), 0);
 	struct gate late = {.trust = trust, .now = PKI_NOW + 2 * PKI_DAY};
-	expect_gate(ERR_CERTIFICATE_REVOKED, late, (struct parts){.signers = {alice, bob, mallory}});
+	expect_gate(ERR_CERTIFICATE_REVOKED, late, (struct parts){.signers = SIGNERS(alice, bob, mallory)});
 	assert_int_equal(seen.aside_count, 3);
-	expect_gate(ERR_CERTIFICATE_EXPIRED, late, (struct parts){.signers = {alice, mallory}});
-	expect_gate(ERR_SIGNATURE_UNTRUSTED, late, (struct parts){.signers = {mallory}});
+	expect_gate(ERR_CERTIFICATE_EXPIRED, late, (struct parts){.signers = SIGNERS(alice, mallory)});
+	expect_gate(ERR_SIGNATURE_UNTRUSTED, late, (struct parts){.signers = SIGNERS(mallory)});
 	/* Revoked, beside one that counts. */
-	expect_gate(ERR_NONE, (struct gate){.trust = trust}, (struct parts){.signers = {alice, bob}});
+	expect_gate(ERR_NONE, (struct gate){.trust = trust}, (struct parts){.signers = SIGNERS(alice, bob)});
 	assert_int_equal(seen.aside_count, 1);
 	assert_int_equal(seen.aside[0].code, ERR_CERTIFICATE_REVOKED);
 }
@@ -422,7 +244,7 @@ static void signature_before_manifest(void **state)
 {
 	(void)state;
 	expect(ERR_MANIFEST_SYNTAX, (struct parts){.signed_manifest = "{]"});
-	expect(ERR_SIGNATURE_UNTRUSTED, (struct parts){.signed_manifest = "{]", .signers = {mallory}});
+	expect(ERR_SIGNATURE_UNTRUSTED, (struct parts){.signed_manifest = "{]", .signers = SIGNERS(mallory)});
 	expect(ERR_SIGNATURE_INVALID, (struct parts){.manifest = "{]"});
 }
 
@@ -452,7 +274,7 @@ static void changed_object_refused(void **state)
 	memcpy(bytes, observer.data, observer.size);
 	memcpy(longer, observer.data, observer.size);
 	bytes[observer.size / 2] ^= 1;
-	struct text text = manifest_of(&observer, &observer);
+	struct text text = manifest_of(&(struct parts){});
 	changed.data = bytes;
 	expect(ERR_OBJECT_DIGEST, (struct parts){.shipped = &changed, .signed_manifest = text.data});
 	changed = (struct elf){longer, observer.size + 1};
@@ -470,9 +292,10 @@ static void policy_decides_over_names_and_numbers(void **state)
 	assert_int_equal(policy_default(&none, &e), 0);
 	expect_gate(ERR_NONE, (struct gate){.policy = one}, (struct parts){});
 	expect_gate(ERR_POLICY_THRESHOLD, (struct gate){.policy = two}, (struct parts){});
-	expect_gate(ERR_POLICY_THRESHOLD, (struct gate){.policy = two}, (struct parts){.signers = {alice, mallory}});
-	expect_gate(ERR_NONE, (struct gate){.policy = two}, (struct parts){.signers = {alice, bob}});
-	expect_gate(ERR_NONE, (struct gate){.policy = two}, (struct parts){.signers = {alice, bob, mallory}});
+	expect_gate(ERR_POLICY_THRESHOLD, (struct gate){.policy = two},
+		    (struct parts){.signers = SIGNERS(alice, mallory)});
+	expect_gate(ERR_NONE, (struct gate){.policy = two}, (struct parts){.signers = SIGNERS(alice, bob)});
+	expect_gate(ERR_NONE, (struct gate){.policy = two}, (struct parts){.signers = SIGNERS(alice, bob, mallory)});
 	expect_gate(ERR_POLICY_NAME, (struct gate){.policy = other}, (struct parts){});
 	expect_gate(ERR_POLICY_NAME, (struct gate){.policy = none}, (struct parts){});
 }
@@ -486,11 +309,11 @@ static void one_key_under_two_certificates_counts_once(void **state)
 	char one[BUNDLE_PATH_MAX + 1], other[BUNDLE_PATH_MAX + 1];
 
 	(void)state;
-	path_of(alice, one);
-	path_of(again, other);
+	signature_path(alice, one);
+	signature_path(again, other);
 	assert_string_equal(one, other);
 	expect_gate(ERR_POLICY_THRESHOLD, (struct gate){.trust = trust, .policy = two},
-		    (struct parts){.signers = {again}});
+		    (struct parts){.signers = SIGNERS(again)});
 }
 
 static int calls;
@@ -554,8 +377,8 @@ static void object_that_is_no_elf_malformed(void **state)
 
 static void gate_without_places_for_answers_works(void **state)
 {
-	OWN(bundle_files) struct bundle_files *files = assemble((struct parts){.signers = {mallory}});
-	OWN(bundle_files) struct bundle_files *good = assemble((struct parts){});
+	OWN(bundle_files) struct bundle_files *files = assemble(&(struct parts){.signers = SIGNERS(mallory)});
+	OWN(bundle_files) struct bundle_files *good = assemble(&(struct parts){});
 	OWN(verified_bundle) struct verified_bundle *verified = NULL;
 	struct gate gate = {.trust = trusted, .now = PKI_NOW};
 
