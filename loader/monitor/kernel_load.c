@@ -5,14 +5,18 @@
 #include "loader/monitor/kernel_impl.h"
 
 /* ---- what libbpf says ----
- * libbpf loads a program without a log first; if that fails, again with a log that grows as the kernel needs; then it
- * hands the log to the print callback, which has no context: hence a variable of this thread, held during one load. */
+ * libbpf loads a program without a log first; if that fails, again with the log. Left alone, it would double a buffer of
+ * its own until all of the log fits, and have the program verified each time: of one that runs until the verifier gives
+ * up, these are more than 100 MB and half a minute. Newer kernels keep the end of a log that does not fit, older ones its
+ * beginning. Everything else it says to the print callback, which has no context: hence a variable of this thread, held
+ * during one load. */
 
-enum { SAID_MAX_BYTES = 32 << 20 };
+enum { SAID_MAX_BYTES = 1 << 20, LOG_BYTES = 8 << 20 };
 
 struct said {
 	char *text; /* "" or NULL: nothing */
 	size_t size;
+	char *log; /* LOG_BYTES, of which only what the verifier writes is ever touched */
 };
 
 static _Thread_local struct said *listening;
@@ -49,26 +53,15 @@ static void listen_end(libbpf_print_fn_t before)
 	listening = NULL;
 }
 
-/* The next line of libbpf that starts so; the verifier's log, which may quote source lines of the bundle, is skipped. */
+/* The first line of libbpf that starts so. */
 static const char *find_line(const char *text, const char *start)
 {
-	bool in_log = false;
-	size_t len = strlen(start);
-
-	while (text && *text) {
-		if (strstr(text, "-- BEGIN PROG LOAD LOG --") == NULL)
-			in_log = false;
-		if (!in_log && strncmp(text, start, len) == 0)
-			return text;
-		const char *end = strchr(text, '\n');
-		size_t line = end ? (size_t)(end - text) : strlen(text);
-		if (memmem(text, line, "-- BEGIN PROG LOAD LOG --", 25)) {
-			const char *log_end = strstr(text, "-- END PROG LOAD LOG --");
-			end = log_end ? strchr(log_end, '\n') : NULL;
-		}
-		text = end ? end + 1 : NULL;
+	while (text && strncmp(text, start, strlen(start)) != 0) {
+		text = strchr(text, '\n');
+		if (text)
+			text++;
 	}
-	return NULL;
+	return text;
 }
 
 /* 'name' between quotes after a prefix, into dst. */
@@ -85,18 +78,6 @@ static bool quoted_name(const char *text, const char *prefix, char *dst, size_t 
 	memcpy(dst, at, (size_t)(end - at));
 	dst[end - at] = '\0';
 	return true;
-}
-
-/* The verifier's log alone; the caller frees it. NULL if there is none. */
-static char *verifier_log(const char *text)
-{
-	const char *start = text ? strstr(text, "-- BEGIN PROG LOAD LOG --\n") : NULL;
-
-	if (!start)
-		return NULL;
-	start += strlen("-- BEGIN PROG LOAD LOG --\n");
-	const char *end = strstr(start, "-- END PROG LOAD LOG --");
-	return strndup(start, end ? (size_t)(end - start) : strlen(start));
 }
 
 static bool is_statistics(const char *line, size_t len)
@@ -178,7 +159,8 @@ static void set_up_program(const struct kernel_bundle *kb, const struct kernel_p
 		bpf_program__set_expected_attach_type(program, (enum bpf_attach_type)UPROBE_MULTI);
 }
 
-static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct bpf_object **out, struct err *e)
+static int open_object(struct kernel_bundle *kb, struct kernel_object *o, char *log, struct bpf_object **out,
+		       struct err *e)
 {
 	/* A custom BTF path, even the usual one, keeps libbpf 1.1 from looking at modules' BTF, which needs
 	 * CAP_SYS_ADMIN and would fail the load. */
@@ -194,6 +176,8 @@ static int open_object(struct kernel_bundle *kb, struct kernel_object *o, struct
 	bpf_object__for_each_program(program, obj)
 	{
 		bpf_program__set_autoload(program, false);
+		if (bpf_program__set_log_buf(program, log, LOG_BYTES))
+			return err_errno(e, ERR_KERNEL_LOAD, "object %s", o->object->name);
 		for (size_t i = 0; i < kb->prog_count; i++)
 			if (wants(kb, i, o) && strcmp(kb->progs[i].program->name, bpf_program__name(program)) == 0)
 				set_up_program(kb, &kb->progs[i], program);
@@ -288,8 +272,11 @@ static void read_refusal(const struct kernel_bundle *kb, const struct kernel_obj
 		for (size_t i = 0; i < kb->prog_count; i++)
 			if (wants(kb, i, o) && strcmp(kb->progs[i].program->name, name) == 0)
 				r->prog = i;
-		r->log = verifier_log(text);
+		r->log = said->log[0] ? strdup(said->log) : NULL;
 	}
+	/* The log did not fit: that is no news, and why the program was refused stands in it. */
+	if (r->log && errnum == ENOSPC)
+		r->errnum = E2BIG;
 	if (r->prog == kb->prog_count && (quoted_name(text, "libbpf: map '", name, sizeof(name)) ||
 					  quoted_name(text, "libbpf: Error in bpf_create_map_xattr(", name, 1)))
 		for (size_t m = 0; m < o->object->map_count; m++)
@@ -307,15 +294,18 @@ static enum load_result load_object(struct kernel_bundle *kb, struct kernel_obje
 {
 	OWN_FREE struct bpf_map **maps = calloc(o->object->map_count + 1, sizeof(struct bpf_map *));
 	struct bpf_object *obj = NULL;
-	struct said said = {0};
+	struct said said = {.log = malloc(LOG_BYTES)};
 	enum load_result result = LOAD_FAILED;
 
-	if (!maps) {
+	if (said.log)
+		said.log[0] = '\0';
+	if (!maps || !said.log) {
+		free(said.log);
 		err_errno(e, ERR_NOMEM, "object %s", o->object->name);
 		return LOAD_FAILED;
 	}
 	libbpf_print_fn_t before = listen_to_libbpf(&said);
-	if (open_object(kb, o, &obj, e) || prepare_maps(o, obj, maps, e))
+	if (open_object(kb, o, said.log, &obj, e) || prepare_maps(o, obj, maps, e))
 		goto out;
 	int error = bpf_object__load(obj);
 	if (error) {
@@ -332,6 +322,7 @@ out:
 	if (result == LOAD_FAILED)
 		err_log(e, said.text);
 	free(said.text);
+	free(said.log);
 	bpf_object__close(obj);
 	return result;
 }
