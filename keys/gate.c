@@ -159,6 +159,19 @@ static int check_files(const struct bundle_files *files, const struct manifest *
 
 /* ---- 7: what the code can do ---- */
 
+static int read_object(const char *name, const struct bundle_file *file, struct object **out, struct err *e)
+{
+	char text[ERR_FRAME_BYTES];
+
+	if (object_read(name, file->data, file->size, out, e) == 0)
+		return 0;
+	/* What an author should write instead is no use to a host: no manifest states such a program. */
+	if (e->code == ERR_BUILD_PROGRAM)
+		return err_set(e, ERR_OBJECT_MISMATCH, "%s: no manifest states this: %s", file->path,
+			       err_text(e, text, sizeof(text)));
+	return err_wrap(e, "%s", file->path);
+}
+
 static int check_object(const struct policy *policy, size_t grant, const struct bundle_files *files,
 			const struct manifest_object *stated, struct err *e)
 {
@@ -170,8 +183,8 @@ static int check_object(const struct policy *policy, size_t grant, const struct 
 	const struct bundle_file *file = bundle_files_find(files, path);
 	if (!file)
 		return err_set(e, ERR_OBJECT_MISSING, "%s is listed and not there", path);
-	if (object_read(stated->name, file->data, file->size, &object, e))
-		return err_wrap(e, "%s", path);
+	if (read_object(stated->name, file, &object, e))
+		return -1;
 	if (object->kconfig)
 		return err_set(e, ERR_OBJECT_MISMATCH, "%s asks for kernel configuration, which no manifest states",
 			       path);
