@@ -88,6 +88,13 @@ $(foreach t,$(object_tests),$(eval tests/bin/$(t)_src := tests/unit/$(t)_test.c 
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_libs := keys bundles base))
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
 
+UNIT_TESTS += reject
+E2E_TESTS += reject
+tests/bin/reject_src := tests/unit/reject_test.c tests/unit/gate_fixture.c tests/unit/bpf_source.c tests/unit/pki.c \
+	$(addprefix tests/reject/,archive.c host.c limits.c manifest.c manifests.c objects.c signatures.c)
+tests/bin/reject_libs := keys bundles base
+tests/bin/reject_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
+
 UNIT_TESTS += packager_definition packager_describe
 tests/bin/packager_definition_src := tests/unit/packager_definition_test.c packager/definition.c
 tests/bin/packager_definition_libs := bundles base

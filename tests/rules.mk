@@ -49,7 +49,7 @@ check-run: all test-programs
 check-unit: all test-programs
 	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS))
 
-check-e2e: all
+check-e2e: all $(BUILD)/tests/bin/reject
 	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS))
 
 check-vm: all test-programs

@@ -71,14 +71,14 @@ static char *copy(const char *text)
 }
 
 /* What the packager would say of stated, with size and digest of shipped. */
-static void describe(const struct elf *stated, const struct elf *shipped, struct manifest_object *to)
+static void describe(const struct elf *stated, const struct elf *shipped, const char *arch, struct manifest_object *to)
 {
 	OWN(object) struct object *object = NULL;
 	struct err e = ERR_INIT;
 
 	must(object_read("probe", stated->data, stated->size, &object, &e), &e, "object_read");
 	to->name = copy("probe");
-	to->arch = copy(host.machine);
+	to->arch = copy(arch);
 	to->size = shipped->size;
 	must(digest_of(shipped->data, shipped->size, &to->digest, &e), &e, "digest_of");
 	to->capabilities = object->capabilities;
@@ -112,7 +112,7 @@ struct text manifest_of(const struct parts *p)
 	m->serial = 7;
 	struct manifest_object *to = manifest_grow(&m->objects, &m->object_count, sizeof(*to), &e);
 	must(to ? 0 : -1, &e, "manifest_grow");
-	describe(stated, shipped, to);
+	describe(stated, shipped, p->arch ? p->arch : host.machine, to);
 	if (p->change)
 		p->change(m);
 	must(manifest_format(m, &text.data, &text.size, &e), &e, "manifest_format");
@@ -158,8 +158,12 @@ static void add_signatures(struct bundle_files *files, const struct parts *p, co
 		struct signature *s = &signature[count];
 
 		signature_path(count == 0 && p->named_after ? p->named_after : signer, s->path);
-		pki_sign(signer, signer == p->signs_other ? "other" : content, signer == p->signs_other ? 5 : size,
-			 &s->der, &s->size);
+		bool other = signer == p->signs_other;
+		if (p->raw)
+			pki_sign_raw(signer, NULL, content, size, CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP, "SHA256",
+				     &s->der, &s->size);
+		else
+			pki_sign(signer, other ? "other" : content, other ? 5 : size, &s->der, &s->size);
 		if (count == 0 && p->spoil)
 			p->spoil(&s->der, &s->size, content, size);
 	}
@@ -168,11 +172,6 @@ static void add_signatures(struct bundle_files *files, const struct parts *p, co
 		add(files, signature[i].path, signature[i].der, signature[i].size);
 		free(signature[i].der);
 	}
-}
-
-static void object_path_of(char path[static BUNDLE_PATH_MAX + 1])
-{
-	snprintf(path, BUNDLE_PATH_MAX + 1, "obj/%s/probe.bpf.o", host.machine);
 }
 
 struct bundle_files *assemble(const struct parts *p)
@@ -185,7 +184,7 @@ struct bundle_files *assemble(const struct parts *p)
 	char path[BUNDLE_PATH_MAX + 1];
 	struct err e = ERR_INIT;
 
-	object_path_of(path);
+	snprintf(path, sizeof(path), "obj/%s/probe.bpf.o", p->arch ? p->arch : host.machine);
 	must(bundle_files_new(&files, &e), &e, "bundle_files_new");
 	if (!p->manifest)
 		add(files, "manifest.json", content, size);

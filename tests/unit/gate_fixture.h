@@ -34,10 +34,12 @@ struct parts {
 	size_t signed_size;                 /* of them; 0: up to their NUL */
 	struct pki *const *signers;         /* NULL-terminated, at most BUNDLE_MAX_SIGNATURES; NULL: alice */
 	bool unsigned_;
+	bool raw;                      /* signed by OpenSSL as it is told, with keys that obspkg refuses too */
 	const struct pki *named_after; /* the first signature's file is named after this one */
 	const struct pki *signs_other; /* of these signers, this one signs other bytes */
 	/* Changes the first signature, in place or to a new allocation. */
 	void (*spoil)(uint8_t **der, size_t *size, const void *content, size_t content_size);
+	const char *arch; /* NULL: this machine's */
 	bool without_object;
 	const char *extra_object;
 	const struct elf *extra; /* NULL: one byte */
