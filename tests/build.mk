@@ -43,7 +43,7 @@ FUZZ_TARGETS += cms policy
 $(foreach t,cms policy,$(eval fuzz/$(t)_libs := keys bundles base))
 $(foreach t,cms policy,$(eval fuzz/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson))
 
-E2E_TESTS += commands install readme
+E2E_TESTS += commands install readme demo
 
 UNIT_TESTS += sandbox_roles ipc_msg monitor_state monitor_audit monitor_admit
 tests/bin/sandbox_roles_src := tests/unit/sandbox_roles_test.c

@@ -14,10 +14,14 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 # Mounts and the network are private, so that they vanish with the demo and no port of this machine is in the way.
 if [ -z "${OBS_DEMO_INSIDE:-}" ]; then
+	unshare --mount --net true 2>/dev/null || {
+		echo "demo: this container may not make namespaces, nor load BPF programs (CAP_SYS_ADMIN): use a host or a virtual machine" >&2
+		exit 1
+	}
 	OBS_DEMO_INSIDE=1 exec unshare --mount --net --propagation private -- bash "$0" "$@"
 fi
 
-tmp=$(mktemp -d /tmp/obs-demo.XXXXXX)
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/obs-demo.XXXXXX")
 chmod 755 "$tmp"
 daemon='' events='' servers=()
 
