@@ -37,6 +37,7 @@ tidy() {
 private_keys() { ! git grep -lE 'BEGIN ([A-Z]+ )?PRIVATE KEY-----$' -- ':!*.md'; }
 
 run "include direction" tests/lint/includes.sh
+run "error codes in the manuals" tests/lint/codes.sh
 run "no private keys" private_keys
 run "clang-format" clang-format --dry-run -Werror "${formatted[@]}"
 run "shellcheck" shellcheck -S style -x -P SCRIPTDIR "${shell[@]}"
