@@ -25,12 +25,12 @@ worker_tests := dns filter json loop request ring sample stream table
 UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
-$(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf libcrypto jansson cmocka))
+$(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf jansson cmocka))
 E2E_TESTS += subscribers types missed leaving
 worker_fuzz := request decode dns worker_msg
 FUZZ_TARGETS += $(worker_fuzz)
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))
-$(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := libcrypto jansson))
+$(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := jansson))
 
 E2E_TESTS += sign pkcs11
 keys_tests := cert cms policy gate

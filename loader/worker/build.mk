@@ -5,4 +5,4 @@ worker_src := $(addprefix loader/worker/,bundle.c channel.c dns.c enum_names.c f
 
 libexec/obsload/worker_src := loader/worker/main.c
 libexec/obsload/worker_libs := worker sandbox ipc bundles base
-libexec/obsload/worker_pkgs := libcrypto jansson libcap libseccomp
+libexec/obsload/worker_pkgs := jansson libcap libseccomp
