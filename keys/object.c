@@ -2,47 +2,29 @@
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "keys/attach.h"
 #include "keys/btf_check.h"
 #include "keys/capabilities.h"
-
-enum { LIBBPF_SAID_BYTES = 4096 };
+#include "keys/libbpf_said.h"
 
 struct object_impl {
 	struct bpf_object *libbpf;
 };
 
-/* libbpf reports through one process-wide callback without context. Held here only while one call of ours runs. */
-static _Thread_local char *libbpf_said;
-
-static int keep_message(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	size_t used = libbpf_said ? strlen(libbpf_said) : LIBBPF_SAID_BYTES;
-
-	if (level == LIBBPF_WARN && used < LIBBPF_SAID_BYTES - 1)
-		vsnprintf(libbpf_said + used, LIBBPF_SAID_BYTES - used, fmt, ap);
-	return 0;
-}
-
 static int open_libbpf(const char *name, const uint8_t *elf, size_t size, struct bpf_object **out, struct err *e)
 {
-	char said[LIBBPF_SAID_BYTES] = "";
+	OWN_LIBBPF_SAID struct libbpf_said said = {0};
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = name);
 
-	libbpf_said = said;
-	libbpf_print_fn_t before = libbpf_set_print(keep_message);
+	libbpf_listen(&said);
 	struct bpf_object *opened = bpf_object__open_mem(elf, size, &opts);
-	int errnum = errno;
-	libbpf_set_print(before);
-	libbpf_said = NULL;
+	libbpf_listen_end();
 	if (!opened) {
-		errno = errnum;
 		err_errno(e, ERR_OBJECT_MALFORMED, "object %s", name);
-		err_log(e, said);
+		err_log(e, said.text);
 		return -1;
 	}
 	*out = opened;

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "keys/libbpf_said.h"
 #include "loader/monitor/kernel_impl.h"
 
 enum { FREQUENCY_DEFAULT = 49, INTERVAL_MIN_MS = 10, INTERVAL_MAX_MS = 3600000 };
@@ -209,34 +210,22 @@ bool attach_kind_known(const char *kind)
 	return false;
 }
 
-/* libbpf's warnings become the error's log, where there are any. */
-static _Thread_local char said[4096];
-
-static int keep_message(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	size_t used = strlen(said);
-
-	if (level == LIBBPF_WARN && used < sizeof(said) - 1)
-		vsnprintf(said + used, sizeof(said) - used, fmt, ap);
-	return 0;
-}
-
 int attach_prog(struct kernel_bundle *kb, size_t i, struct err *e)
 {
 	struct kernel_prog *p = &kb->progs[i];
+	OWN_LIBBPF_SAID struct libbpf_said said = {0};
 	char label[300];
 	int result = -1;
 
 	if (!p->bpf)
 		return err_set(e, ERR_INTERNAL, "program %s cannot be attached any more", p->program->name);
-	said[0] = '\0';
-	libbpf_print_fn_t before = libbpf_set_print(keep_message);
+	libbpf_listen(&said);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
 		if (strcmp(kinds[k].kind, p->program->attach) == 0)
 			result = kinds[k].attach(kb, p, e);
-	libbpf_set_print(before);
+	libbpf_listen_end();
 	if (result) {
-		err_log(e, said);
+		err_log(e, said.text);
 		detach_prog(kb, i);
 		return err_wrap(e, "%s", prog_label(kb, i, label, sizeof(label)));
 	}
@@ -246,11 +235,12 @@ int attach_prog(struct kernel_bundle *kb, size_t i, struct err *e)
 
 int attach_to_interface(struct kernel_bundle *kb, size_t i, int ifindex, struct err *e)
 {
-	said[0] = '\0';
-	libbpf_print_fn_t before = libbpf_set_print(keep_message);
+	OWN_LIBBPF_SAID struct libbpf_said said = {0};
+
+	libbpf_listen(&said);
 	int result = net_attach_to(kb, &kb->progs[i], ifindex, e);
-	libbpf_set_print(before);
+	libbpf_listen_end();
 	if (result)
-		err_log(e, said);
+		err_log(e, said.text);
 	return result;
 }

@@ -1,57 +1,16 @@
 #include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
 
+#include "keys/libbpf_said.h"
 #include "loader/monitor/kernel_impl.h"
 
 /* ---- what libbpf says ----
  * libbpf loads a program without a log first; if that fails, again with the log. Left alone, it would double a buffer of
  * its own until all of the log fits, and have the program verified each time: of one that runs until the verifier gives
  * up, these are more than 100 MB and half a minute. Newer kernels keep the end of a log that does not fit, older ones its
- * beginning. Everything else it says to the print callback, which has no context: hence a variable of this thread, held
- * during one load. */
+ * beginning. Of it only what the verifier writes is ever touched. */
 
-enum { SAID_MAX_BYTES = 1 << 20, LOG_BYTES = 8 << 20 };
-
-struct said {
-	char *text; /* "" or NULL: nothing */
-	size_t size;
-	char *log; /* LOG_BYTES, of which only what the verifier writes is ever touched */
-};
-
-static _Thread_local struct said *listening;
-
-static int keep_message(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	va_list count;
-
-	if (level != LIBBPF_WARN || !listening)
-		return 0;
-	va_copy(count, ap);
-	int n = vsnprintf(NULL, 0, fmt, count);
-	va_end(count);
-	if (n < 0 || (size_t)n > SAID_MAX_BYTES - listening->size)
-		return 0;
-	char *grown = realloc(listening->text, listening->size + (size_t)n + 1);
-	if (!grown)
-		return 0;
-	listening->text = grown;
-	vsnprintf(grown + listening->size, (size_t)n + 1, fmt, ap);
-	listening->size += (size_t)n;
-	return 0;
-}
-
-static libbpf_print_fn_t listen_to_libbpf(struct said *said)
-{
-	listening = said;
-	return libbpf_set_print(keep_message);
-}
-
-static void listen_end(libbpf_print_fn_t before)
-{
-	libbpf_set_print(before);
-	listening = NULL;
-}
+enum { LOG_BYTES = 8 << 20 };
 
 /* The first line of libbpf that starts so. */
 static const char *find_line(const char *text, const char *start)
@@ -259,10 +218,9 @@ static int keep_libbpf_object(struct kernel_object *o, struct bpf_object *obj, s
 	return 0;
 }
 
-static void read_refusal(const struct kernel_bundle *kb, const struct kernel_object *o, const struct said *said,
-			 int errnum, struct refusal *r)
+static void read_refusal(const struct kernel_bundle *kb, const struct kernel_object *o, const char *text,
+			 const char *log, int errnum, struct refusal *r)
 {
-	const char *text = said->text ? said->text : "";
 	char name[MANIFEST_IDENT_MAX + 1];
 
 	r->errnum = errnum;
@@ -272,7 +230,7 @@ static void read_refusal(const struct kernel_bundle *kb, const struct kernel_obj
 		for (size_t i = 0; i < kb->prog_count; i++)
 			if (wants(kb, i, o) && strcmp(kb->progs[i].program->name, name) == 0)
 				r->prog = i;
-		r->log = said->log[0] ? strdup(said->log) : NULL;
+		r->log = log[0] ? strdup(log) : NULL;
 	}
 	/* The log did not fit: that is no news, and why the program was refused stands in it. */
 	if (r->log && errnum == ENOSPC)
@@ -294,22 +252,21 @@ static enum load_result load_object(struct kernel_bundle *kb, struct kernel_obje
 {
 	OWN_FREE struct bpf_map **maps = calloc(o->object->map_count + 1, sizeof(struct bpf_map *));
 	struct bpf_object *obj = NULL;
-	struct said said = {.log = malloc(LOG_BYTES)};
+	OWN_LIBBPF_SAID struct libbpf_said said = {0};
+	OWN_FREE char *log = malloc(LOG_BYTES);
 	enum load_result result = LOAD_FAILED;
 
-	if (said.log)
-		said.log[0] = '\0';
-	if (!maps || !said.log) {
-		free(said.log);
+	if (!maps || !log) {
 		err_errno(e, ERR_NOMEM, "object %s", o->object->name);
 		return LOAD_FAILED;
 	}
-	libbpf_print_fn_t before = listen_to_libbpf(&said);
-	if (open_object(kb, o, said.log, &obj, e) || prepare_maps(o, obj, maps, e))
+	log[0] = '\0';
+	libbpf_listen(&said);
+	if (open_object(kb, o, log, &obj, e) || prepare_maps(o, obj, maps, e))
 		goto out;
 	int error = bpf_object__load(obj);
 	if (error) {
-		read_refusal(kb, o, &said, -error, r);
+		read_refusal(kb, o, said.text ? said.text : "", log, -error, r);
 		result = LOAD_REFUSED;
 		goto out;
 	}
@@ -318,11 +275,9 @@ static enum load_result load_object(struct kernel_bundle *kb, struct kernel_obje
 	obj = NULL;
 	result = LOAD_DONE;
 out:
-	listen_end(before);
+	libbpf_listen_end();
 	if (result == LOAD_FAILED)
 		err_log(e, said.text);
-	free(said.text);
-	free(said.log);
 	bpf_object__close(obj);
 	return result;
 }

@@ -519,9 +519,10 @@ static int list_folder(struct pinned_list *l, const char *path, const char *name
 			result = list_add(l, name, at->d_name, e);
 			continue;
 		}
-		if (snprintf(below, sizeof(below), "%s/%s", path, at->d_name) >= PATH_MAX)
+		if (snprintf(below, sizeof(below), "%s/%s", path, at->d_name) >= PATH_MAX ||
+		    snprintf(longer, sizeof(longer), "%s%s%s", name, depth ? "/" : "", at->d_name) >=
+			(int)sizeof(longer))
 			continue;
-		snprintf(longer, sizeof(longer), "%s%s%s", name, depth ? "/" : "", at->d_name);
 		decode(longer);
 		result = list_folder(l, below, longer, depth + 1, e);
 	}

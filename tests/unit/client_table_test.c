@@ -85,10 +85,9 @@ static void table_word_longer_than_column_is_broken(void **state)
 
 static void table_cell_with_escape_sequence_is_harmless(void **state)
 {
-	static const char *const cell[] = {"\033[2Jx", "1",
-					   "\xe2\x80\xae"
-					   "evil",
-					   "\xff\x9b"};
+	static const char override[] = "\xe2\x80\xae"
+				       "evil";
+	static const char *const cell[] = {"\033[2Jx", "1", override, "\xff\x9b"};
 	const struct term term = {0};
 	OWN_FREE char *out = printed(&term, 0, cell, ARRAY_LEN(cell));
 
