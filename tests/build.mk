@@ -66,7 +66,7 @@ tests/bin/monitor_admit_libs := monitor ipc keys bundles base
 tests/bin/monitor_admit_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
 
 include tests/bpf/build.mk
-kernel_tests := interfaces kernel load params pins sample
+kernel_tests := interfaces kernel load params pins sample upgrade
 UNIT_TESTS += $(addprefix monitor_,$(kernel_tests))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c tests/unit/kernel_fixture.c tests/unit/pki.c))
 $(foreach t,$(kernel_tests),$(eval tests/bin/monitor_$(t)_libs := kernel supervisor keys bundles base))

@@ -16,10 +16,10 @@ override CFLAGS += -fsanitize=fuzzer-no-link
 endif
 
 # Watched by valgrind, which runs everything ten to fifty times slower and does not know every system call of a sandbox:
-# see loader/sandbox/instrumented.h. Not those that end a child of theirs in the middle of its work (sandbox_roles,
-# monitor_interfaces, monitor_kernel, monitor_load, monitor_pins), make many keys (keys_cms), or measure time (worker_loop,
-# worker_stream); sanitizers watch these.
-VALGRIND_TESTS := $(filter-out monitor_interfaces monitor_kernel monitor_load monitor_pins keys_cms worker_loop worker_stream, \
+# see loader/sandbox/instrumented.h. Not those that end a child of theirs in the middle of its work (sandbox_roles and
+# VALGRIND_CRASH), make many keys (keys_cms), or measure time (worker_loop, worker_stream); sanitizers watch these.
+VALGRIND_CRASH := $(addprefix monitor_,interfaces kernel load pins upgrade)
+VALGRIND_TESTS := $(filter-out $(VALGRIND_CRASH) keys_cms worker_loop worker_stream, \
 	$(filter bundles_% base_% keys_% worker_% ipc_% monitor_%,$(UNIT_TESTS)))
 ifdef VALGRIND
 override CPPFLAGS += -DOBS_VALGRIND

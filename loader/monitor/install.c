@@ -115,9 +115,11 @@ static int build_up(struct installation *i, struct err *e)
 		return err_set(e, ERR_LIMIT, "more than %d bundles", BUNDLES_MAX);
 	if (state_store(i->b->state, m->name, m->serial, i->tar, i->size, e) ||
 	    kernel_load(&i->b->host, i->verified, &i->kernel, e) || bundle_apply_params(i->kernel, m, &i->next, e) ||
-	    kernel_attach(i->kernel, e) || kernel_pin(i->kernel, e))
+	    kernel_attach_beside(i->kernel, i->old ? i->old->kernel : NULL, e) || kernel_pin(i->kernel, e) ||
+	    bundle_new(&i->verified, &i->kernel, &i->fresh, e))
 		return -1;
-	return bundle_new(&i->verified, &i->kernel, &i->fresh, e);
+	/* Last: what the new one counted is lost if anything fails from here on. */
+	return kernel_take_over(i->fresh->kernel, e);
 }
 
 static void tear_down(struct installation *i)
@@ -130,6 +132,8 @@ static void tear_down(struct installation *i)
 	if (i->kernel && kernel_remove(&i->kernel, &e))
 		log_err(LOG_LEVEL_ERROR, &e);
 	bundle_free(&i->fresh);
+	/* Links that were swapped run the old program again; should one not, it is seen now and attached anew. */
+	i->b->interfaces.all = true;
 	if (!(known && known->installed && known->serial == i->next.serial) &&
 	    state_unstore(i->b->state, i->next.name, i->next.serial, &e))
 		log_err(LOG_LEVEL_ERROR, &e);
@@ -163,6 +167,7 @@ static void swap(struct installation *i, uint64_t old_serial)
 	struct bundles *b = i->b;
 	struct err e = ERR_INIT;
 
+	kernel_settle(i->fresh->kernel);
 	if (!i->old) {
 		b->bundle[b->count++] = i->fresh;
 		bundle_enter(b, i->fresh);

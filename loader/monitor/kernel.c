@@ -274,6 +274,14 @@ int kernel_attach_again(struct kernel_bundle *kb, struct err *e)
 	return kernel_attach(kb, e);
 }
 
+int kernel_attach_beside(struct kernel_bundle *kb, const struct kernel_bundle *previous, struct err *e)
+{
+	kb->previous = previous;
+	int result = kernel_attach(kb, e);
+	kb->previous = NULL;
+	return result;
+}
+
 /* ---- accessors ---- */
 
 void kernel_close(struct kernel_bundle **kb)

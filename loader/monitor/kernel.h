@@ -58,6 +58,14 @@ MUST_CHECK int kernel_attach(struct kernel_bundle *kb, struct err *e);
 /* The same for a bundle that ran before, at a start: a required program whose interface is not there yet waits for it. */
 MUST_CHECK int kernel_attach_again(struct kernel_bundle *kb, struct err *e);
 
+/* The same beside previous, which runs and is to be replaced; NULL: there is none. An XDP hook has room for one program: where
+ * previous has it, its link is shared, and goes on running previous' program until kernel_take_over. */
+MUST_CHECK int kernel_attach_beside(struct kernel_bundle *kb, const struct kernel_bundle *previous, struct err *e);
+/* Swaps the programs of shared links, each at once, after kernel_pin. On failure all of them are as before
+ * (ERR_KERNEL_ATTACH). Until kernel_settle, kernel_remove gives them back. */
+MUST_CHECK int kernel_take_over(struct kernel_bundle *kb, struct err *e);
+void kernel_settle(struct kernel_bundle *kb);
+
 /* Pins links, programs and maps below <pin_root>/<namespace>/<name>/<serial>/{links,programs,maps}. On failure no pin is
  * left. */
 MUST_CHECK int kernel_pin(struct kernel_bundle *kb, struct err *e);

@@ -202,9 +202,12 @@ static enum verdict adopt_link(const struct adoption *a, size_t i, uint32_t id, 
 	char *end;
 	unsigned long number = strtoul(rest, &end, 10);
 
-	if (fd < 0 || *end || number > UINT32_MAX - 1 || bpf_obj_get_info_by_fd(fd, &info, &size) || info.prog_id != id)
+	if (fd < 0 || *end || number > UINT32_MAX - 1 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return DIFFERS;
 	bool xdp = info.type == BPF_LINK_TYPE_XDP;
+	/* An upgrade that a crash cut short had swapped the program of a shared link; state.json says which one counts. */
+	if (info.prog_id != id && (!xdp || (bpf_link_update(fd, a->pinned[i], NULL) && errno != ENOLINK)))
+		return DIFFERS;
 	if (xdp && info.xdp.ifindex == 0)
 		return unlink(path) ? DIFFERS : MATCH; /* its interface is gone */
 	if (attachment_add_fd(p, &fd, xdp ? (int)info.xdp.ifindex : 0, NULL))

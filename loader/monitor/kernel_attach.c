@@ -120,6 +120,7 @@ void detach_prog(struct kernel_bundle *kb, size_t i)
 
 	for (size_t n = p->attachment_count; n-- > 0;) {
 		struct attachment *a = &p->attachments[n];
+		net_give_back(p, a);
 		switch (a->kind) {
 		case ATTACHMENT_LIBBPF:
 			/* What is pinned stays: undoing it here would also disable perf events that others hold. */

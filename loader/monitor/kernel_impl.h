@@ -51,6 +51,9 @@ struct attachment {
 	struct tc_filter tc;
 	int ifindex;     /* of what is attached to one interface, else 0 */
 	uint32_t number; /* in the name of a link's pin, unique for the program */
+	/* A link that is also another bundle's, which is being replaced: see kernel_attach_beside. */
+	enum { HOLD_OWN, HOLD_SHARED, HOLD_TAKEN } hold;
+	int before; /* unless HOLD_OWN: that bundle's program */
 };
 
 /* An interface that a program could not be attached to; the others have it. */
@@ -104,9 +107,10 @@ struct kernel_bundle {
 	struct kernel_program *views; /* what callers see, as progs */
 	size_t prog_count;
 	bool uprobe_multi; /* the kernel has uprobe links of its own (Linux 6.6), which need no perf event */
-	bool waits;        /* for interfaces that are named and not there */
-	bool pins;         /* pins exist: detaching at close would lose what shall go on */
-	bool tc_record;    /* the folder under construction holds records of tc filters */
+	const struct kernel_bundle *previous; /* during kernel_attach_beside */
+	bool waits;                           /* for interfaces that are named and not there */
+	bool pins;                            /* pins exist: detaching at close would lose what shall go on */
+	bool tc_record;                       /* the folder under construction holds records of tc filters */
 };
 
 /* ---- kernel.c ---- */
@@ -190,6 +194,8 @@ MUST_CHECK int attachment_add_link(struct kernel_prog *p, struct bpf_link *link,
 MUST_CHECK int net_attach_cgroup(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 /* xdp, tc and socket programs; ifindex 0: a socket for all interfaces, those to come too. */
 MUST_CHECK int net_attach_to(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e);
+/* What a shared link ran before runs again, where it was taken. */
+void net_give_back(struct kernel_prog *p, struct attachment *a);
 /* Whether what was attached to an interface still is, as the kernel tells: the index may be another device's by now. */
 bool net_stands(const struct attachment *a, uint32_t program_id);
 /* Removes the filter if it is still the program's; a qdisc that we made goes when it is empty. */

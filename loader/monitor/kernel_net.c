@@ -62,15 +62,75 @@ static bool socket_stands(int fd, int ifindex)
 
 /* ---- xdp ---- */
 
+/* The kernel takes a link off an interface that vanishes, and gives it the index 0. */
+static bool xdp_stands(int fd, int ifindex, uint32_t program_id)
+{
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.prog_id == program_id &&
+	       info.xdp.ifindex == (uint32_t)ifindex;
+}
+
+/* The link that the bundle to be replaced has on an interface; -1: none. */
+static int previous_link(const struct kernel_bundle *previous, int ifindex, int *program)
+{
+	for (size_t i = 0; previous && i < previous->prog_count; i++) {
+		const struct kernel_prog *p = &previous->progs[i];
+		for (size_t n = 0; strcmp(p->program->attach, "xdp") == 0 && n < p->attachment_count; n++) {
+			const struct attachment *a = &p->attachments[n];
+			if (a->ifindex != ifindex || !xdp_stands(a->fd, ifindex, previous->views[i].id))
+				continue;
+			*program = p->fd;
+			return a->fd;
+		}
+	}
+	return -1;
+}
+
+static int share_link(struct kernel_prog *p, int link, int program, int ifindex, struct err *e)
+{
+	OWN_FD int fd = fcntl(link, F_DUPFD_CLOEXEC, 0);
+	OWN_FD int before = fcntl(program, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0 || before < 0)
+		return err_errno(e, ERR_KERNEL_ATTACH, "a link to share");
+	if (attachment_add_fd(p, &fd, ifindex, e))
+		return -1;
+	p->attachments[p->attachment_count - 1].hold = HOLD_SHARED;
+	p->attachments[p->attachment_count - 1].before = TAKE_FD(before);
+	return 0;
+}
+
+static int swap_program(int link, int from, int to)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_REPLACE, .old_prog_fd = (uint32_t)from);
+
+	return bpf_link_update(link, to, &opts);
+}
+
+void net_give_back(struct kernel_prog *p, struct attachment *a)
+{
+	if (a->hold == HOLD_OWN)
+		return;
+	/* It fails where the interface is gone, and cannot elsewhere: that program was there a moment ago. */
+	if (a->hold == HOLD_TAKEN)
+		swap_program(a->fd, p->fd, a->before);
+	close(a->before);
+	a->hold = HOLD_OWN;
+}
+
 /* The kernel takes the generic mode by itself where a driver has no native one; a driver may still refuse it for this
  * program or MTU. */
 static int attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, int ifindex, struct err *e)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, native);
 	LIBBPF_OPTS(bpf_link_create_opts, generic, .flags = XDP_FLAGS_SKB_MODE);
-	OWN_FD int fd = bpf_link_create(p->fd, ifindex, BPF_XDP, &native);
+	int program, shared = previous_link(kb->previous, ifindex, &program);
 
-	(void)kb;
+	if (shared >= 0)
+		return share_link(p, shared, program, ifindex, e);
+	OWN_FD int fd = bpf_link_create(p->fd, ifindex, BPF_XDP, &native);
 	if (fd < 0 && errno != EBUSY)
 		fd = bpf_link_create(p->fd, ifindex, BPF_XDP, &generic);
 	if (fd < 0) {
@@ -84,14 +144,42 @@ static int attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, int ifind
 	return attachment_add_fd(p, &fd, ifindex, e);
 }
 
-/* The kernel takes a link off an interface that vanishes, and gives it the index 0. */
-static bool xdp_stands(int fd, int ifindex, uint32_t program_id)
+/* The link is taken out of one bundle's hands and given to the other's with one call for each interface: a packet meets
+ * one program or the other. */
+int kernel_take_over(struct kernel_bundle *kb, struct err *e)
 {
-	struct bpf_link_info info = {0};
-	uint32_t size = sizeof(info);
+	int result = 0;
 
-	return bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.prog_id == program_id &&
-	       info.xdp.ifindex == (uint32_t)ifindex;
+	for (size_t i = 0; i < kb->prog_count; i++) {
+		struct kernel_prog *p = &kb->progs[i];
+		for (size_t n = 0; n < p->attachment_count; n++) {
+			struct attachment *a = &p->attachments[n];
+			if (a->hold != HOLD_SHARED || result)
+				continue;
+			if (swap_program(a->fd, a->before, p->fd) == 0)
+				a->hold = HOLD_TAKEN;
+			else if (errno != ENOLINK) /* its interface is gone */
+				result = err_errno(e, ERR_KERNEL_ATTACH, "replacing the XDP program on interface %d",
+						   a->ifindex);
+		}
+	}
+	for (size_t i = 0; result && i < kb->prog_count; i++)
+		for (size_t n = 0; n < kb->progs[i].attachment_count; n++)
+			net_give_back(&kb->progs[i], &kb->progs[i].attachments[n]);
+	return result;
+}
+
+void kernel_settle(struct kernel_bundle *kb)
+{
+	for (size_t i = 0; i < kb->prog_count; i++) {
+		struct kernel_prog *p = &kb->progs[i];
+		for (size_t n = 0; n < p->attachment_count; n++) {
+			if (p->attachments[n].hold == HOLD_OWN)
+				continue;
+			close(p->attachments[n].before);
+			p->attachments[n].hold = HOLD_OWN;
+		}
+	}
 }
 
 /* ---- tc ---- */

@@ -94,7 +94,7 @@ interface() {
 	in_peer ip addr add 10.78.0.2/24 dev far
 	in_peer ip link set far up
 	# Known to each other, so that no packet waits for an address.
-	in_peer ip neigh replace 10.78.0.1 lladdr "$(cat "/sys/class/net/$1/address" 2>/dev/null || ip -j link show "$1" | jq -r '.[0].address')" dev far
+	in_peer ip neigh replace 10.78.0.1 lladdr "$(ip -j link show "$1" | jq -r '.[0].address')" dev far
 }
 # send COUNT [PAUSE]: UDP packets from the peer.
 send() {
@@ -210,5 +210,69 @@ check remove_no_program_left wait_for 10 nothing_left "$before_all"
 check_eq remove_no_pin "" "$(find "$E2E_TMP/bpf/obsload" -mindepth 1)"
 check_eq remove_nothing_attached '[[],[]]' "$(bpftool net -j | jq -c '[.[0].xdp, .[0].tc]')"
 check_eq remove_no_qdisc "" "$(tc qdisc show | grep clsact || true)"
+
+# ---- an upgrade while packets come in ----
+for serial in 1 2 3; do bundle up "$serial"; done
+interface busy 310
+ip tuntap add quiet mode tap
+ip link set quiet up
+check up_install load install "$E2E_TMP/up-1.tar"
+link_of() { bpftool link show -j | jq -r --arg n "$1" '.[] | select(.type == "xdp" and .devname == $n) | .id'; }
+program_of() { bpftool net -j | jq -r --arg n "$1" '.[0].xdp[] | select(.devname == $n) | .id'; }
+hold() { bpftool map pin pinned "$(pins up "$1")/maps/count:counts" "$E2E_TMP/bpf/held$1"; }
+link=$(link_of busy) old=$(program_of busy)
+hold 1
+send 4000 0.0005 &
+sender=$!
+counts_some() { [ "$(counted_in "$1" 0)" -gt 0 ]; }
+check up_old_counts wait_for 10 counts_some "$E2E_TMP/bpf/held1"
+check up_upgrade load install "$E2E_TMP/up-2.tar"
+check_eq up_upgraded_in_the_link "$link" "$(link_of busy)"
+check up_other_program test "$old" != "$(program_of busy)"
+hold 2
+check up_new_counts wait_for 10 counts_some "$E2E_TMP/bpf/held2"
+wait "$sender"
+check_eq up_each_packet_counted_once 4000 "$(($(counted_in "$E2E_TMP/bpf/held1" 0) + $(counted_in "$E2E_TMP/bpf/held2" 0)))"
+check_eq up_pins_of_new_only 2 "$(ls "$E2E_TMP/bpf/obsload/test/up")"
+
+# ---- one that fails at its last step, after the programs were swapped ----
+before=$(counted up 2 0) old=$(program_of busy)
+mv "$E2E_TMP/state/state.json" "$E2E_TMP/state.json"
+mkdir "$E2E_TMP/state/state.json"
+check_refused up_failure_told state.io 18 load install "$E2E_TMP/up-3.tar"
+rmdir "$E2E_TMP/state/state.json"
+mv "$E2E_TMP/state.json" "$E2E_TMP/state/state.json"
+check_eq up_failure_keeps_link "$link" "$(link_of busy)"
+check_eq up_failure_keeps_program "$old" "$(program_of busy)"
+send 100
+check_eq up_failure_old_counts "$((before + 100))" "$(counted up 2 0)"
+check_eq up_failure_leaves_no_pin 2 "$(ls "$E2E_TMP/bpf/obsload/test/up")"
+
+# ---- killed during upgrades: old or new, on every interface ----
+one_of_both() {
+	local serial programs
+	serial=$(load list --json | jq -r '.bundles[] | select(.name == "test/up") | .serial')
+	programs=$(bpftool net -j | jq -r '[.[0].xdp[].id] | unique | length')
+	[ "$(ls "$E2E_TMP/bpf/obsload/test/up")" = "$serial" ] && [ "$programs" -eq 1 ] && [ "$(link_of busy)" = "$link" ]
+}
+for serial in $(seq 4 13); do
+	bundle up "$serial"
+		load install "$E2E_TMP/up-$serial.tar" >/dev/null 2>&1 &
+	asker=$!
+	# At another moment each time: an upgrade takes some 50 to 100 ms.
+	sleep "$(printf '0.%03d' $((serial * 10 - 30)))"
+	kill -9 "$E2E_DAEMON"
+	wait "$E2E_DAEMON" "$asker" 2>/dev/null || true
+	daemon_start
+	check "up_killed_leaves_one_$serial" wait_for 10 one_of_both
+	at=$(load list --json | jq -r '.bundles[] | select(.name == "test/up") | .serial')
+	from=$(counted up "$at" 0)
+	send 20
+	check_eq "up_killed_counts_$serial" "$((from + 20))" "$(counted up "$at" 0)"
+done
+rm "$E2E_TMP"/bpf/held*
+check up_remove load remove test/up
+check up_no_program_left wait_for 10 nothing_left "$before_all"
+check_eq up_no_pin "" "$(find "$E2E_TMP/bpf/obsload" -mindepth 1)"
 check_eq log_tells_no_crash "" "$(grep -E 'Sanitizer|runtime error|by signal' "$E2E_TMP/daemon.log" | grep -v 'signal 9' || true)"
 e2e_done

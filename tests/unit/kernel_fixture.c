@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -347,4 +348,46 @@ struct kernel_bundle *fixture_started(const struct kernel_host *host, const stru
 	fixture_must(kernel_attach(kb, &e), &e);
 	fixture_must(kernel_pin(kb, &e), &e);
 	return kb;
+}
+
+/* ---- interfaces ---- */
+
+int fixture_interface_down(const char *name, int index)
+{
+	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, TUNSETIFINDEX, &index), 0);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &request), 0);
+	return fd;
+}
+
+void fixture_set_up(const char *name)
+{
+	struct ifreq request = {.ifr_flags = IFF_UP};
+	OWN_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+}
+
+int fixture_interface(const char *name, int index)
+{
+	int fd = fixture_interface_down(name, index);
+
+	fixture_set_up(name);
+	return fd;
+}
+
+int fixture_other_xdp(int index)
+{
+	struct bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 2}, {.code = BPF_JMP | BPF_EXIT}};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_XDP);
+	OWN_FD int prog = bpf_prog_load(BPF_PROG_TYPE_XDP, "other", "GPL", insns, 2, &opts);
+	int link = bpf_link_create(prog, index, BPF_XDP, NULL);
+
+	assert_true(link >= 0);
+	return link;
 }

@@ -46,4 +46,13 @@ void fixture_connect(void);
 /* Debian has tc's parts as modules, which a small virtual machine may not hold. */
 bool fixture_no_tc(void);
 
+/* ---- interfaces, which live as long as their descriptors; what is written there comes in ---- */
+
+int fixture_interface_down(const char *name, int index);
+void fixture_set_up(const char *name);
+/* The same, and up. */
+int fixture_interface(const char *name, int index);
+/* Somebody else's XDP program on an interface, as long as the descriptor lives. */
+int fixture_other_xdp(int index);
+
 #endif

@@ -2,13 +2,11 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -21,37 +19,6 @@
 enum { INDEX = 77, SLOT = 1 };
 
 static struct kernel_host host;
-
-/* ---- an interface that lives as long as its descriptor ---- */
-
-static int interface_down(const char *name, int index)
-{
-	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
-	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	assert_true(fd >= 0);
-	assert_int_equal(ioctl(fd, TUNSETIFINDEX, &index), 0);
-	assert_int_equal(ioctl(fd, TUNSETIFF, &request), 0);
-	return fd;
-}
-
-static void set_up(const char *name)
-{
-	struct ifreq request = {.ifr_flags = IFF_UP};
-	OWN_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
-}
-
-static int interface_up(const char *name)
-{
-	int fd = interface_down(name, INDEX);
-
-	set_up(name);
-	return fd;
-}
 
 static void tell(struct kernel_bundle *kb)
 {
@@ -137,10 +104,10 @@ static void late_interface_is_attached_and_outlives_the_process(void **state)
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
 
 	assert_int_equal(files(k->folder), 1); /* lo */
-	OWN_FD int tap = interface_down("obstest0", INDEX);
+	OWN_FD int tap = fixture_interface_down("obstest0", INDEX);
 	tell(kb);
 	assert_int_equal(files(k->folder), 1);
-	set_up("obstest0");
+	fixture_set_up("obstest0");
 	tell(kb);
 	assert_true(sees(kb, k->object, tap));
 	assert_int_equal(files(k->folder), 2);
@@ -162,7 +129,7 @@ static void interface_that_vanished_leaves_nothing(void **state)
 	char note[PATH_MAX];
 
 	snprintf(note, sizeof(note), "%s/+clsact/%d", host.pin_root, INDEX);
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 	tell(kb);
 	assert_int_equal(files(k->folder), 2);
 	assert_int_equal(access(note, F_OK), strcmp(k->folder, "tc") == 0 ? 0 : -1);
@@ -171,7 +138,7 @@ static void interface_that_vanished_leaves_nothing(void **state)
 	assert_int_equal(files(k->folder), 1);
 	assert_int_equal(access(note, F_OK), -1);
 	/* While nobody looked. */
-	tap = interface_up("obstest0");
+	tap = fixture_interface("obstest0", INDEX);
 	tell(kb);
 	kernel_close(&kb);
 	close(TAKE_FD(tap));
@@ -188,19 +155,19 @@ static void index_of_another_device_is_attached_anew(void **state)
 		return;
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of(k->object);
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 
 	tell(kb);
 	assert_true(sees(kb, k->object, tap));
 	close(TAKE_FD(tap));
-	tap = interface_up("obstest1");
+	tap = fixture_interface("obstest1", INDEX);
 	tell(kb);
 	assert_true(sees(kb, k->object, tap));
 	assert_int_equal(files(k->folder), 2);
 	/* The same while nobody looked. */
 	kernel_close(&kb);
 	close(TAKE_FD(tap));
-	tap = interface_up("obstest2");
+	tap = fixture_interface("obstest2", INDEX);
 	kb = adopted(bundle);
 	assert_int_equal(files(k->folder), 1);
 	tell(kb);
@@ -216,7 +183,7 @@ static void late_attachment_of_a_killed_process_is_found(void **state)
 		return;
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of(k->object);
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 	int status;
 
 	pid_t child = fork();
@@ -246,7 +213,7 @@ static void socket_of_all_interfaces_sees_those_to_come(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("socket_all");
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 
 	(void)state;
 	assert_true(sees(kb, "socket_all", tap));
@@ -255,24 +222,13 @@ static void socket_of_all_interfaces_sees_those_to_come(void **state)
 
 /* ---- refusals ---- */
 
-static int other_xdp(int index)
-{
-	struct bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 2}, {.code = BPF_JMP | BPF_EXIT}};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_XDP);
-	OWN_FD int prog = bpf_prog_load(BPF_PROG_TYPE_XDP, "other", "GPL", insns, 2, &opts);
-	int link = bpf_link_create(prog, index, BPF_XDP, NULL);
-
-	assert_true(link >= 0);
-	return link;
-}
-
 static void refusal_of_one_interface_is_told_once_and_harms_no_other(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("xdp_all");
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
 	const struct kernel_program *p = fixture_program(kb, "on_xdp_all");
-	OWN_FD int tap = interface_up("obstest0");
-	OWN_FD int other = other_xdp(INDEX);
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
+	OWN_FD int other = fixture_other_xdp(INDEX);
 	struct err e = ERR_INIT;
 
 	(void)state;
@@ -295,8 +251,8 @@ static void refusal_of_one_interface_is_told_once_and_harms_no_other(void **stat
 static void interface_that_refuses_at_the_start_is_left_out(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("xdp_all");
-	OWN_FD int tap = interface_up("obstest0");
-	OWN_FD int other = other_xdp(INDEX);
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
+	OWN_FD int other = fixture_other_xdp(INDEX);
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
 	const struct kernel_program *p = fixture_program(kb, "on_xdp_all");
 
@@ -317,7 +273,7 @@ static void interfaces_of_a_bundle_are_told(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("xdp_all");
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 	unsigned count = 0;
 
 	(void)state;
@@ -337,7 +293,7 @@ static void named_interface_is_waited_for(void **state)
 	if (lacks(k))
 		return;
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of(k->object);
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 	OWN_FD int other = -1;
 	struct kernel_bundle *kb = fixture_started(&host, bundle);
 
@@ -345,14 +301,14 @@ static void named_interface_is_waited_for(void **state)
 	close(TAKE_FD(tap));
 	tell(kb);
 	assert_string_equal(fixture_program(kb, k->program)->interfaces, "waits for obstest0 to be up");
-	other = interface_up("obstest1"); /* another one is none of its */
+	other = fixture_interface("obstest1", INDEX); /* another one is none of its */
 	tell(kb);
 	assert_string_equal(fixture_program(kb, k->program)->interfaces, "waits for obstest0 to be up");
 	kernel_close(&kb);
 	kb = adopted(bundle);
 	assert_string_equal(fixture_program(kb, k->program)->interfaces, "waits for obstest0 to be up");
 	close(TAKE_FD(other));
-	tap = interface_up("obstest0");
+	tap = fixture_interface("obstest0", INDEX);
 	tell(kb);
 	assert_string_equal(fixture_program(kb, k->program)->interfaces, "");
 	assert_true(sees(kb, k->object, tap));
@@ -377,7 +333,7 @@ static void named_interface_may_be_missing_at_a_start_only(void **state)
 	fixture_must(kernel_attach_again(kb, &e), &e);
 	fixture_must(kernel_pin(kb, &e), &e);
 	assert_string_equal(fixture_program(kb, k->program)->interfaces, "waits for obstest0 to be up");
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 	tell(kb);
 	assert_true(sees(kb, k->object, tap));
 	kernel_close(&kb);
@@ -462,7 +418,7 @@ static void link_changes_are_heard_and_lost_ones_count_as_all(void **state)
 	while (interfaces_next(&i, &index))
 		heard |= index == 1;
 	assert_true(heard); /* lo */
-	OWN_FD int tap = interface_up("obstest0");
+	OWN_FD int tap = fixture_interface("obstest0", INDEX);
 	fixture_must(loop_wait(&loop, 5000, &e), &e);
 	assert_true(interfaces_next(&i, &index));
 	assert_int_equal(index, INDEX);
@@ -470,7 +426,7 @@ static void link_changes_are_heard_and_lost_ones_count_as_all(void **state)
 	assert_int_equal(setsockopt(i.source.fd, SOL_SOCKET, SO_RCVBUF, &tiny, sizeof(tiny)), 0);
 	for (int n = 0; n < 100; n++) {
 		close(TAKE_FD(tap));
-		tap = interface_up("obstest0");
+		tap = fixture_interface("obstest0", INDEX);
 	}
 	for (int n = 0; n < 100 && !i.all; n++)
 		fixture_must(loop_wait(&loop, 0, &e), &e);
