@@ -13,7 +13,8 @@
 #define ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
 
 #define OWN_FREE __attribute__((cleanup(own_free_cleanup)))
-#define OWN_FD   __attribute__((cleanup(own_fd_cleanup)))
+/* unused: some are held for nothing but their end. */
+#define OWN_FD   __attribute__((cleanup(own_fd_cleanup), unused))
 #define OWN_FILE __attribute__((cleanup(own_file_cleanup)))
 /* OWN(manifest) calls manifest_free(struct manifest **), which must accept a pointer to NULL. */
 #define OWN(module) __attribute__((cleanup(module##_free)))

@@ -45,17 +45,22 @@ int interfaces_list(struct interfaces *i, struct err *e)
 
 void interfaces_message(struct interfaces *i, const void *message, size_t size)
 {
-	const struct nlmsghdr *h = message;
-	int left = (int)size;
+	const uint8_t *p = message, *end = p + size;
 
-	for (; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+	/* As NLMSG_OK and NLMSG_NEXT go, without their mixture of signs. */
+	while ((size_t)(end - p) >= sizeof(struct nlmsghdr)) {
+		const struct nlmsghdr *h = (const void *)p;
 		const struct ifinfomsg *info = NLMSG_DATA(h);
+		if (h->nlmsg_len < sizeof(*h) || h->nlmsg_len > (size_t)(end - p))
+			break;
+		size_t step = NLMSG_ALIGN(h->nlmsg_len);
+		p = step < (size_t)(end - p) ? p + step : end;
 		if (h->nlmsg_type != RTM_NEWLINK && h->nlmsg_type != RTM_DELLINK)
 			continue;
 		if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*info)) || !interfaces_add(i, info->ifi_index))
 			i->all = true;
 	}
-	if (left > 0)
+	if (p != end)
 		i->all = true;
 }
 
