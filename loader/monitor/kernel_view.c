@@ -74,13 +74,19 @@ int view_check_program(const struct kernel_bundle *kb, size_t i, int fd, struct 
 	return 0;
 }
 
-/* libbpf rounds rings up to a power of two of pages and gives perf event arrays one slot a CPU. */
+/* libbpf rounds rings up to a power of two of pages and gives perf event arrays one slot a CPU; the kernel rounds maps
+ * with a list for each CPU up to a multiple of the CPUs. */
 static bool same_entries(const struct manifest_map *m, const struct bpf_map_info *info)
 {
-	if (info->max_entries == m->max_entries)
+	uint32_t more = info->max_entries - m->max_entries; /* wraps below, to more than any CPUs */
+	int cpus = libbpf_num_possible_cpus();
+
+	if (more == 0)
 		return true;
 	if (info->type == BPF_MAP_TYPE_PERF_EVENT_ARRAY)
 		return m->max_entries == 0;
+	if (info->map_flags & BPF_F_NO_COMMON_LRU)
+		return cpus > 0 && more < (uint32_t)cpus;
 	if (info->type == BPF_MAP_TYPE_RINGBUF)
 		return info->max_entries > m->max_entries &&
 		       (info->max_entries / 2 < m->max_entries || info->max_entries == (uint32_t)sysconf(_SC_PAGESIZE));

@@ -210,6 +210,18 @@ static void requirement_not_met_names_it(void **state)
 		print_message("no /proc/config.gz: whether CONFIG_BPF_SYSCALL is found was not tried\n");
 }
 
+static void view_of_rounded_numbers_is_accepted(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("lru");
+	struct kernel_bundle *kb = NULL;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	fixture_must(kernel_load(&host, bundle, &kb, &e), &e);
+	fixture_must(load_check_view(kb, &e), &e);
+	kernel_close(&kb);
+}
+
 static void view_that_differs_is_refused(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("raw_tp");
@@ -308,6 +320,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(verifier_refusal_shows_program_cause_and_log),
 	    cmocka_unit_test(verifier_refusal_of_optional_program_is_noted),
 	    cmocka_unit_test(requirement_not_met_names_it),
+	    cmocka_unit_test(view_of_rounded_numbers_is_accepted),
 	    cmocka_unit_test(view_that_differs_is_refused),
 	    cmocka_unit_test(perf_events_refused_is_a_reason),
 	    cmocka_unit_test(probe_says_whether_there_is_bpf),

@@ -46,6 +46,7 @@ enum {
 	BPF_EXIST = 2,
 
 	BPF_F_NO_PREALLOC = 1U << 0,
+	BPF_F_NO_COMMON_LRU = 1U << 1,
 	BPF_F_CLONE = 1U << 9, /* SK_STORAGE: sockets made from a listener inherit its value */
 	BPF_F_MMAPABLE = 1U << 10,
 
