@@ -37,7 +37,7 @@ def footprint():
             held[os.readlink(f"/proc/{monitor}/fd/{fd}")] += 1
         except FileNotFoundError:
             pass
-    return sorted(found) + sorted(f"{k} {v}" for k, v in held.items() if "bpf" in k or "memfd" in k)
+    return sorted(found) + sorted(f"{k} {v}" for k, v in held.items() if re.search("bpf|obsload-(bundle|file)", k))
 
 
 def entries():
