@@ -1,10 +1,10 @@
 # Unit tests: tests/unit/<folder>_<module>_test.c, one binary a module; names in UNIT_TESTS.
 
 
-UNIT_TESTS += client_ask client_options client_pretty client_table client_where
-$(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_src := tests/unit/client_$(t)_test.c))
-$(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_libs := client ipc base))
-$(foreach t,ask options pretty table where,$(eval tests/bin/client_$(t)_pkgs := jansson cmocka))
+UNIT_TESTS += client_ask client_options client_pretty client_resume client_table client_where
+$(foreach t,ask options pretty resume table where,$(eval tests/bin/client_$(t)_src := tests/unit/client_$(t)_test.c))
+$(foreach t,ask options pretty resume table where,$(eval tests/bin/client_$(t)_libs := client ipc base))
+$(foreach t,ask options pretty resume table where,$(eval tests/bin/client_$(t)_pkgs := jansson cmocka))
 
 UNIT_TESTS += bundles_archive bundles_digest bundles_files bundles_manifest base_arguments base_err base_file base_json base_text
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_src := tests/unit/bundles_$(t)_test.c))
@@ -26,7 +26,7 @@ UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf jansson cmocka))
-E2E_TESTS += subscribers types missed leaving
+E2E_TESTS += subscribers types missed leaving resume
 worker_fuzz := request decode dns worker_msg
 FUZZ_TARGETS += $(worker_fuzz)
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
@@ -6,13 +7,15 @@
 #include <sys/socket.h>
 
 #include "bundles/base/json.h"
+#include "bundles/base/text.h"
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"
 #include "loader/client/pretty.h"
+#include "loader/client/resume.h"
 #include "loader/client/where.h"
 
 /* A record has at most 32 KiB, of which each byte may become a few characters. */
-enum { LINE_MAX_BYTES = 4 << 20, READ_BYTES = 256 << 10 };
+enum { LINE_MAX_BYTES = 4 << 20, READ_BYTES = 256 << 10, LAST_MOST = 100000 };
 
 struct stream {
 	const struct options *o;
@@ -20,8 +23,46 @@ struct stream {
 	char *line; /* what came and is not yet shown */
 	size_t used, room;
 	uint64_t shown;
-	bool ended; /* --count reached, or standard output closed */
+	uint64_t seq;     /* of the last event, 0: none yet */
+	bool ended;       /* --count reached, or standard output closed */
+	bool interrupted; /* the connection ended */
+	bool resumed;     /* and no event came since */
 };
+
+/* Beside the stream: events are on standard output. */
+static void note(const struct stream *s, const char *text)
+{
+	if (s->o->json) {
+		fputs("{\"warning\":", stderr);
+		text_json(stderr, text);
+		fputs("}\n", stderr);
+	} else {
+		fprintf(stderr, "obsload: %s\n", text);
+	}
+}
+
+/* Numbers of events tell what is missing after an interruption. A string cannot hold this text, since its quotes would be
+ * escaped, and the envelope comes before all else. Lines of this connection alone have no number. */
+static void take_number(struct stream *s, const char *line, size_t size)
+{
+	static const char key[] = ",\"seq\":";
+	const char *at = memmem(line, size, key, strlen(key));
+	uint64_t seq = at ? strtoull(at + strlen(key), NULL, 10) : 0;
+	char text[160];
+
+	if (seq == 0)
+		return;
+	if (s->resumed && s->seq && seq <= s->seq)
+		note(s, "events are numbered anew, so what is missing in between is not known");
+	if (s->resumed && s->seq && seq > s->seq + 1) {
+		snprintf(text, sizeof(text),
+			 "between the events %" PRIu64 " and %" PRIu64 ", %" PRIu64 " were lost or not asked for",
+			 s->seq, seq, seq - s->seq - 1);
+		note(s, text);
+	}
+	s->resumed = false;
+	s->seq = seq;
+}
 
 /* The worker says why in a last line. */
 static int error_line(const char *line, size_t size, struct err *e)
@@ -48,6 +89,7 @@ static int show(struct stream *s, const char *line, size_t size, struct err *e)
 {
 	if (starts_with(line, size, "{\"error\":"))
 		return error_line(line, size, e);
+	take_number(s, line, size);
 	if (s->o->json)
 		fwrite(line, 1, size, stdout);
 	else
@@ -109,14 +151,14 @@ static int receive(struct stream *s, int sock, struct err *e)
 	if (n < 0 && errno != ECONNRESET)
 		return err_errno(e, ERR_IO, "events");
 	if (n <= 0) {
-		s->ended = true;
-		return err_set(e, ERR_DAEMON_FAILED, "the daemon ended the stream");
+		s->interrupted = true;
+		return 0;
 	}
 	s->used += (size_t)n;
 	return show_lines(s, e);
 }
 
-/* Until --count, a signal, a closed standard output, or the daemon ends it. */
+/* Until --count, a signal, a closed standard output, or the end of the connection. */
 static int follow(struct stream *s, int sock, int signals, struct err *e)
 {
 	struct pollfd polled[] = {
@@ -125,7 +167,7 @@ static int follow(struct stream *s, int sock, int signals, struct err *e)
 	    {.fd = STDOUT_FILENO, .events = 0}, /* POLLERR when a pipe's reader goes, even while no event comes */
 	};
 
-	while (!s->ended) {
+	while (!s->ended && !s->interrupted) {
 		if (poll(polled, ARRAY_LEN(polled), -1) < 0) {
 			if (errno == EINTR)
 				continue;
@@ -154,15 +196,41 @@ static int watch_signals(int *out_fd, struct err *e)
 	return *out_fd < 0 ? err_errno(e, ERR_IO, "signalfd") : 0;
 }
 
+/* What the next worker had sent before we came is asked for: its memory is new, so nothing comes twice. Not with samples,
+ * which would be all of it. */
+static int request_again(const struct options *o, int argc, char **argv, char **out, struct err *e)
+{
+	struct options again = *o;
+
+	again.last = o->sample > 1 ? 0 : LAST_MOST;
+	return where_request(&again, argc, argv, out, e);
+}
+
+static int resume(struct stream *s, const char *request, int signals, int *sock, struct err *e)
+{
+	note(s, "the stream was interrupted: connecting again");
+	close(*sock);
+	if (resume_stream(s->o->run_dir, request, signals, sock, e))
+		return -1;
+	s->ended = *sock < 0;
+	if (!s->ended)
+		note(s, "the stream goes on");
+	s->used = 0; /* a line that was cut off */
+	s->interrupted = false;
+	s->resumed = true;
+	return 0;
+}
+
 int command_events(const struct options *o, int argc, char **argv, struct err *e)
 {
 	OWN_FREE char *request = NULL;
+	OWN_FREE char *again = NULL;
 	OWN_FD int sock = -1;
 	OWN_FD int signals = -1;
 	struct stream s = {.o = o};
 	struct term term = term_of(STDOUT_FILENO);
 
-	if (where_request(o, argc, argv, &request, e) ||
+	if (where_request(o, argc, argv, &request, e) || request_again(o, argc, argv, &again, e) ||
 	    ask_connect(o->run_dir, "events.sock", SOCK_STREAM, &sock, e) || watch_signals(&signals, e))
 		return -1;
 	/* A refusal (too many subscribers) may have closed the socket: its line is still there to be read. */
@@ -170,6 +238,11 @@ int command_events(const struct options *o, int argc, char **argv, struct err *e
 		return err_errno(e, ERR_IO, "events request");
 	pretty_init(&s.pretty, &term);
 	int result = follow(&s, sock, signals, e);
+	while (result == 0 && s.interrupted) {
+		result = resume(&s, again, signals, &sock, e);
+		if (result == 0)
+			result = follow(&s, sock, signals, e);
+	}
 	free(s.line);
 	return result;
 }
