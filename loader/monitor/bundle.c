@@ -87,7 +87,12 @@ static void hand_sample(const struct bundles *b, const struct bundle *bundle, st
 				 .output = (uint32_t)s->output,
 				 .cpus = sampler_cpus(s->sampler)};
 	OWN_FD int fd = read_only_copy(sampler_fd(s->sampler));
+	const struct manifest_output *o = &verified_manifest(bundle->verified)->outputs[s->output];
 
+	/* How far it came is not known: to send all of it again would count twice. */
+	if (s->with_worker && o->clear)
+		log_line(LOG_LEVEL_WARNING, "%s: the worker died with a sample of map %s: what it had not told is lost",
+			 bundle->name, o->map);
 	s->with_worker = false;
 	if (fd < 0)
 		log_line(LOG_LEVEL_ERROR, "%s: output %zu: %s", bundle->name, s->output, strerror(errno));
