@@ -32,7 +32,7 @@ FUZZ_TARGETS += $(worker_fuzz)
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := jansson))
 
-E2E_TESTS += sign pkcs11
+E2E_TESTS += sign pkcs11 trust
 keys_tests := cert cms policy gate
 UNIT_TESTS += $(addprefix keys_,$(keys_tests))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)_test.c tests/unit/pki.c))
@@ -57,10 +57,10 @@ tests/bin/ipc_msg_src := tests/unit/ipc_msg_test.c
 tests/bin/ipc_msg_libs := ipc base
 tests/bin/ipc_msg_pkgs := cmocka
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c))
-$(foreach t,state audit,$(eval tests/bin/monitor_$(t)_libs := monitor bundles base))
+$(foreach t,state audit,$(eval tests/bin/monitor_$(t)_libs := monitor ipc bundles base))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_pkgs := libcrypto jansson cmocka))
 tests/bin/monitor_state_ldflags := -Wl,--wrap=renameat
-tests/bin/monitor_audit_ldflags := -Wl,--wrap=write
+tests/bin/monitor_audit_ldflags := -Wl,--wrap=write,--wrap=fsync,--wrap=renameat
 tests/bin/monitor_admit_src := tests/unit/monitor_admit_test.c tests/unit/pki.c
 tests/bin/monitor_admit_libs := monitor ipc keys bundles base
 tests/bin/monitor_admit_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka

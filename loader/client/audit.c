@@ -29,6 +29,33 @@ static void add_row(struct table *t, const json_t *entry)
 	table_cell(t, STYLE_PLAIN, "%s", detail[0] ? detail : view_text(entry, "message"));
 }
 
+static int verify(const struct options *o, struct err *e)
+{
+	struct control_request request;
+	json_auto_t *answer = NULL;
+	char since[64];
+
+	if (o->last)
+		return err_set(e, ERR_USAGE, "audit takes --last or --verify, not both");
+	if (ask_request(CONTROL_AUDIT_VERIFY, NULL, NULL, &request, e) || ask(o, &request, -1, &answer, e))
+		return -1;
+	if (!answer)
+		return 0;
+	view_time(json_object_get(answer, "since"), since, sizeof(since));
+	printf("the audit log holds: %" PRIu64 " lines in %" PRIu64 " files since %s\n", view_number(answer, "lines"),
+	       view_number(answer, "files"), since);
+	if (view_number(answer, "removed"))
+		printf("%" PRIu64 " lines before them were removed with the oldest files\n",
+		       view_number(answer, "removed"));
+	if (view_number(answer, "recovered"))
+		printf("a crash cut it off %" PRIu64 " times, which lines with the action \"recover\" tell\n",
+		       view_number(answer, "recovered"));
+	fputs("newest line: ", stdout);
+	view_put(view_text(answer, "last"));
+	fputc('\n', stdout);
+	return 0;
+}
+
 int command_audit(const struct options *o, int argc, char **argv, struct err *e)
 {
 	static const struct table_column columns[] = {
@@ -51,6 +78,8 @@ int command_audit(const struct options *o, int argc, char **argv, struct err *e)
 
 	(void)argc;
 	(void)argv;
+	if (o->given & OPTION_CHAIN)
+		return verify(o, e);
 	if (o->last)
 		snprintf(most, sizeof(most), "%" PRIu64, o->last);
 	if (ask_request(CONTROL_AUDIT, NULL, most, &request, e) || ask(o, &request, -1, &answer, e))

@@ -12,6 +12,7 @@ static const struct option long_options[] = {
     {"last", required_argument, NULL, OPTION_LAST},
     {"sample", required_argument, NULL, OPTION_SAMPLE},
     {"count", required_argument, NULL, OPTION_COUNT},
+    {"verify", no_argument, NULL, OPTION_CHAIN},
     {NULL, 0, NULL, 0},
 };
 
@@ -48,7 +49,7 @@ static int take(void *to, unsigned flag, const char *value, struct err *e)
 	case OPTION_COUNT:
 		return arguments_number("--count", value, 1, UINT32_MAX, &o->count, e);
 	default:
-		return 0; /* --help and --version are told by `given` */
+		return 0; /* told by `given` */
 	}
 }
 

@@ -24,6 +24,7 @@ enum option_flag {
 	OPTION_LAST = 1 << 8,
 	OPTION_SAMPLE = 1 << 9,
 	OPTION_COUNT = 1 << 10,
+	OPTION_CHAIN = 1 << 11, /* --verify */
 	OPTIONS_GLOBAL = OPTION_JSON | OPTION_RUN_DIR | OPTION_HELP,
 };
 

@@ -20,6 +20,7 @@ enum control_op {
 	CONTROL_SET,          /* name; arg: "param=value" */
 	CONTROL_PARAMS,       /* name or "" */
 	CONTROL_AUDIT,        /* JSON: {"entries": [...]}, newest last; arg: how many at most, decimal */
+	CONTROL_AUDIT_VERIFY, /* the whole chain: {"lines", "files", "since", "last", ...} */
 	CONTROL_OP_COUNT,
 };
 

@@ -1,17 +1,21 @@
-#include "loader/monitor/audit.h"
+#include "loader/monitor/audit_impl.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "bundles/base/file.h"
-#include "bundles/base/json.h"
 #include "bundles/base/text.h"
 
-static const char log_name[] = "audit.log";
+void audit_file_name(uint64_t number, char dst[static AUDIT_NAME_BYTES])
+{
+	if (number)
+		snprintf(dst, AUDIT_NAME_BYTES, AUDIT_LOG ".%0*" PRIu64, AUDIT_NUMBER_DIGITS, number);
+	else
+		snprintf(dst, AUDIT_NAME_BYTES, "%s", AUDIT_LOG);
+}
 
 static void time_text(char *dst, size_t size)
 {
@@ -81,199 +85,171 @@ static void put_entry(FILE *f, const struct audit_entry *entry, const char *prev
 	fprintf(f, ",\"prev\":\"%s\"}", prev);
 }
 
-int audit_append(struct audit *audit, const struct audit_entry *entry, struct err *e)
+static int format_line(const struct audit *audit, const struct audit_entry *entry, char **out, size_t *out_size,
+		       struct err *e)
 {
 	OWN_FREE char *line = NULL;
 	size_t size = 0;
 	char prev[DIGEST_HEX_BYTES];
-	struct digest digest;
-	struct stat st;
-	struct err io = ERR_INIT;
 	FILE *f = open_memstream(&line, &size);
 
 	if (!f)
 		return err_errno(e, ERR_NOMEM, "audit entry");
-	digest_hex(&audit->last, prev);
+	digest_hex(&audit->mark.last, prev);
 	put_entry(f, entry, prev);
 	if (fclose(f))
 		return err_errno(e, ERR_NOMEM, "audit entry");
-	if (digest_of(line, size, &digest, e))
-		return -1;
 	line[size] = '\n'; /* in place of the NUL */
-	if (fstat(audit->fd, &st))
-		return err_errno(e, ERR_STATE_IO, "%s", log_name);
-	if (file_write_fd(audit->fd, line, size + 1, &io) || fsync(audit->fd)) {
-		errno = io.code == ERR_NONE ? errno : io.errnum;
-		err_errno(e, ERR_STATE_IO, "%s", log_name);
-		/* Half a line would spoil the next one. */
-		if (ftruncate(audit->fd, st.st_size))
-			err_wrap(e, "and cutting it back failed too");
+	*out = TAKE_PTR(line);
+	*out_size = size;
+	return 0;
+}
+
+/* Only a rename whose folder could not be synced leaves a new mark behind a failure; on a full disk nothing can be written
+ * back, and need not be. */
+static int keep_mark(const struct audit *audit)
+{
+	struct audit_mark found;
+	bool there;
+
+	if (audit_mark_read(audit->dir_fd, &found, &there, NULL) == 0 && there && found.lines == audit->mark.lines &&
+	    digest_equal(&found.last, &audit->mark.last))
+		return 0;
+	return audit_mark_write(audit->dir_fd, &audit->mark, NULL);
+}
+
+int audit_write(struct audit *audit, const struct audit_entry *entry, struct err *e)
+{
+	OWN_FREE char *line = NULL;
+	size_t size = 0;
+	struct audit_mark next = audit->mark;
+	struct err io = ERR_INIT;
+	struct stat st;
+
+	if (format_line(audit, entry, &line, &size, e) || digest_of(line, size, &next.last, e))
 		return -1;
+	next.lines++;
+	if (fstat(audit->fd, &st))
+		return err_errno(e, ERR_STATE_IO, "%s", AUDIT_LOG);
+	bool written = file_write_fd(audit->fd, line, size + 1, &io) == 0;
+	if (written && fsync(audit->fd) == 0 && audit_mark_write(audit->dir_fd, &next, &io) == 0) {
+		audit->mark = next;
+		return 0;
 	}
-	audit->last = digest;
-	return 0;
+	errno = io.code == ERR_NONE ? errno : io.errnum;
+	err_errno(e, ERR_STATE_IO, "%s", AUDIT_LOG);
+	/* In this order: a line that the mark does not count is a crash, a mark that counts a line too many looks like a
+	 * line that somebody removed. */
+	audit->stuck = keep_mark(audit) || ftruncate(audit->fd, st.st_size) || fsync(audit->fd);
+	return audit->stuck ? err_wrap(e, "the line may have stayed") : -1;
 }
 
-/* ---- reading ---- */
+/* ---- rotation ---- */
 
-struct walk {
-	FILE *file;
-	char *line;
-	size_t room;
-	size_t size; /* without the newline */
-	bool ended;  /* the newline was there */
-	uint64_t number;
-};
-
-static void walk_close(struct walk *w)
+static int sync_folder(const struct audit *audit, struct err *e)
 {
-	if (w->file)
-		fclose(w->file);
-	free(w->line);
+	return fsync(audit->dir_fd) ? err_errno(e, ERR_STATE_IO, "fsync of the state folder") : 0;
 }
 
-#define OWN_WALK __attribute__((cleanup(walk_close)))
-
-static int walk_open(const struct audit *audit, struct walk *w, struct err *e)
-{
-	char path[64];
-
-	/* Another open file: the log's own is for appending. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", audit->fd);
-	w->file = fopen(path, "re");
-	if (!w->file)
-		return err_errno(e, ERR_STATE_IO, "audit.log");
-	return 0;
-}
-
-static bool walk_next(struct walk *w)
-{
-	ssize_t n = getline(&w->line, &w->room, w->file);
-
-	if (n <= 0)
-		return false;
-	w->ended = w->line[n - 1] == '\n';
-	if (w->ended)
-		w->line[--n] = '\0';
-	w->size = (size_t)n;
-	w->number++;
-	return true;
-}
-
-static int open_log(int dir_fd, int *out_fd, struct err *e)
+int audit_log_open(const struct audit *audit, int *out_fd, struct err *e)
 {
 	struct stat st;
-	OWN_FD int fd = openat(dir_fd, log_name, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	OWN_FD int fd = openat(audit->dir_fd, AUDIT_LOG, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0 || fstat(fd, &st))
-		return err_errno(e, ERR_STATE_IO, "%s", log_name);
+		return err_errno(e, ERR_STATE_IO, "%s", AUDIT_LOG);
 	if (!S_ISREG(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022))
 		return err_set(e, ERR_AUDIT_BROKEN, "%s must be a regular file of root, writable for root only",
-			       log_name);
-	if (fsync(dir_fd))
-		return err_errno(e, ERR_STATE_IO, "fsync of the state folder");
+			       AUDIT_LOG);
+	if (sync_folder(audit, e))
+		return -1;
 	*out_fd = TAKE_FD(fd);
 	return 0;
 }
 
-int audit_open(int dir_fd, struct audit *out, struct err *e)
+static int put_away(struct audit *audit, struct err *e)
 {
-	struct audit audit = AUDIT_INIT;
-	OWN_WALK struct walk w = {0};
-	bool cut = false;
-	int rc = 0;
+	char name[AUDIT_NAME_BYTES];
+	int fd;
 
-	if (open_log(dir_fd, &audit.fd, e))
-		return -1;
-	rc = walk_open(&audit, &w, e);
-	while (!rc && walk_next(&w)) {
-		cut = !w.ended;
-		rc = digest_of(w.line, w.size, &audit.last, e);
-	}
-	if (!rc && cut) {
-		const struct audit_entry entry = {
-		    .action = "recover", .verdict = "done", .detail = "the line before was cut off by a crash"};
-		rc = file_write_fd(audit.fd, "\n", 1, e) || audit_append(&audit, &entry, e) ? -1 : 0;
-	}
-	if (rc) {
-		audit_close(&audit);
+	audit_file_name(audit->next, name);
+	if (renameat2(audit->dir_fd, AUDIT_LOG, audit->dir_fd, name, RENAME_NOREPLACE))
+		return err_errno(e, ERR_STATE_IO, "renaming %s to %s", AUDIT_LOG, name);
+	if (audit_log_open(audit, &fd, e)) {
+		audit->stuck = renameat(audit->dir_fd, name, audit->dir_fd, AUDIT_LOG) != 0;
 		return -1;
 	}
-	*out = audit;
+	close(audit->fd);
+	audit->fd = fd;
+	audit->next++;
 	return 0;
 }
 
-void audit_close(struct audit *audit)
+/* The oldest file, first out of the mark. */
+static int drop_oldest(struct audit *audit, struct err *e)
 {
-	if (audit->fd >= 0)
-		close(audit->fd);
-	audit->fd = -1;
+	OWN_AUDIT_WALK struct audit_walk w = {0};
+	struct audit_mark mark = audit->mark;
+	char name[AUDIT_NAME_BYTES];
+	bool found, more;
+
+	audit_file_name(mark.first, name);
+	if (audit_walk_open(audit->dir_fd, mark.first, &w, &found, e))
+		return -1;
+	if (!found)
+		return err_set(e, ERR_AUDIT_BROKEN, "%s is missing", name);
+	for (;;) {
+		if (audit_walk_next(&w, &more, e))
+			return -1;
+		if (!more)
+			break;
+		mark.before = w.digest;
+	}
+	mark.dropped += w.number;
+	mark.first++;
+	if (audit_mark_write(audit->dir_fd, &mark, e))
+		return -1;
+	audit->mark = mark;
+	/* One that stays is swept at the next start. */
+	if (unlinkat(audit->dir_fd, name, 0))
+		return err_errno(e, ERR_STATE_IO, "removing %s", name);
+	return 0;
 }
 
-static int broken(uint64_t number, const char *what, struct err *e)
+static int rotate(struct audit *audit, struct err *e)
 {
-	return err_set(e, ERR_AUDIT_BROKEN, "audit.log, line %" PRIu64 ": %s", number, what);
-}
-
-/* A line that is no JSON may only stand before a "recover". */
-static int check_line(const struct walk *w, const struct digest *before, bool *unreadable, json_t **out, struct err *e)
-{
-	char prev[DIGEST_HEX_BYTES];
-	json_auto_t *entry = NULL;
+	char full[AUDIT_NAME_BYTES], gone[AUDIT_NAME_BYTES], detail[256];
 	struct err why = ERR_INIT;
+	uint64_t number = audit->next, oldest = audit->mark.first, dropped = audit->mark.dropped;
 
-	if (json_read(w->line, w->size, ERR_AUDIT_BROKEN, &entry, &why)) {
-		if (why.code == ERR_NOMEM) {
-			*e = why;
-			return -1;
-		}
-		if (*unreadable)
-			return broken(w->number, "no JSON", e);
-		*unreadable = true;
-		return 0;
+	if (put_away(audit, e))
+		return -1;
+	audit_file_name(number, full);
+	audit_file_name(oldest, gone);
+	snprintf(detail, sizeof(detail), "%s is full", full);
+	/* Too many files are no reason to refuse what is asked: it is told here, and tried again the next time. */
+	if (audit->next - oldest > audit->keep) {
+		if (drop_oldest(audit, &why))
+			snprintf(detail, sizeof(detail), "%s is full; %s should go, but: %.100s", full, gone,
+				 why.frame[0]);
+		else
+			snprintf(detail, sizeof(detail), "%s is full; %s was removed, %" PRIu64 " lines", full, gone,
+				 audit->mark.dropped - dropped);
 	}
-	const char *stated = json_string_value(json_object_get(entry, "prev"));
-	const char *action = json_string_value(json_object_get(entry, "action"));
-	if (!stated || !action)
-		return broken(w->number, "prev or action is missing", e);
-	digest_hex(before, prev);
-	if (strcmp(stated, prev) != 0)
-		return broken(w->number, "does not follow from the line before it", e);
-	if (*unreadable && strcmp(action, "recover") != 0)
-		return broken(w->number - 1, "no JSON", e);
-	*unreadable = false;
-	*out = TAKE_PTR(entry);
-	return 0;
+	const struct audit_entry entry = {.action = "rotate", .verdict = "done", .detail = detail};
+	return audit_write(audit, &entry, e);
 }
 
-int audit_read(const struct audit *audit, size_t most, char **out, struct err *e)
+int audit_append(struct audit *audit, const struct audit_entry *entry, struct err *e)
 {
-	OWN_WALK struct walk w = {0};
-	unsigned long failures = json_failures();
-	json_auto_t *root = json_object();
-	json_t *entries = json_array();
-	struct digest before = {{0}};
-	bool unreadable = false;
+	struct stat st;
 
-	json_object_set_new(root, "entries", entries);
-	if (most > AUDIT_MAX_ENTRIES)
-		most = AUDIT_MAX_ENTRIES;
-	if (walk_open(audit, &w, e))
-		return -1;
-	while (walk_next(&w)) {
-		json_auto_t *entry = NULL;
-		if (check_line(&w, &before, &unreadable, &entry, e) || digest_of(w.line, w.size, &before, e))
-			return -1;
-		if (!entry || !most)
-			continue;
-		if (json_array_size(entries) == most)
-			json_array_remove(entries, 0);
-		json_array_append(entries, entry);
-	}
-	if (unreadable)
-		return broken(w.number, "no JSON", e);
-	/* Lines that were cut off at the end are missed by this process alone, which remembers the newest. */
-	if (!digest_equal(&before, &audit->last))
-		return broken(w.number, "lines after it are missing", e);
-	return json_write(root, JSON_COMPACT, failures, out, e) ? err_wrap(e, "audit entries") : 0;
+	if (audit->stuck)
+		return err_set(e, ERR_STATE_IO, "%s could not be written a while ago: start the daemon again",
+			       AUDIT_LOG);
+	if (fstat(audit->fd, &st))
+		return err_errno(e, ERR_STATE_IO, "%s", AUDIT_LOG);
+	if (st.st_size >= audit->file_bytes && rotate(audit, e))
+		return err_wrap(e, "rotating the audit log");
+	return audit_write(audit, entry, e);
 }

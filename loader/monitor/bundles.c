@@ -11,12 +11,13 @@
 int bundles_audit(struct bundles *b, const struct bundles_request *request, const char *action, const char *verdict,
 		  const struct state_bundle *about, const char *detail, const struct err *why, struct err *e)
 {
+	static const struct digest unknown;
 	const struct audit_entry entry = {.action = action,
 					  .verdict = verdict,
 					  .who = request ? request->who : NULL,
 					  .name = about->name[0] ? about->name : NULL,
 					  .serial = about->serial,
-					  .digest = about->serial ? &about->digest : NULL,
+					  .digest = digest_equal(&about->digest, &unknown) ? NULL : &about->digest,
 					  .signers = about->signers,
 					  .signer_count = about->signer_count,
 					  .aside = b->seen ? b->seen->aside : NULL,
@@ -31,10 +32,10 @@ void bundles_audit_failure(struct bundles *b, const struct bundles_request *requ
 			   const struct state_bundle *about, const struct err *why)
 {
 	struct err e = ERR_INIT;
-	/* Exit statuses 10 to 17 are the gate's: somebody was refused. The rest is this host's trouble. */
-	bool refusal = err_status(why->code) >= 10 && err_status(why->code) <= 17;
+	/* Exit statuses of system.* and state.*: nobody was refused, this host could not. */
+	bool trouble = err_status(why->code) == err_status(ERR_IO) || err_status(why->code) == err_status(ERR_STATE_IO);
 
-	if (bundles_audit(b, request, action, refusal ? "refused" : "failed", about, NULL, why, &e))
+	if (bundles_audit(b, request, action, trouble ? "failed" : "refused", about, NULL, why, &e))
 		log_err(LOG_LEVEL_ERROR, &e);
 }
 

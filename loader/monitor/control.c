@@ -164,8 +164,6 @@ static int serve(struct connection *conn, const struct control_request *request,
 
 	if (check_request(request, e))
 		return -1;
-	if (call.as.allow_downgrade && !call.root)
-		return err_set(e, ERR_DAEMON_DENIED, "only root may downgrade");
 	return control_answer(&call, json, e);
 }
 

@@ -58,12 +58,9 @@ static int pass_gate(struct bundles *b, const struct bundles_request *request, i
 	if (admit_seal(fd, sealed, size, e) == 0 && admit_verify(&admit, *sealed, out, seen, e) == 0)
 		return 0;
 	about_seen(seen, &about);
-	if (action) {
-		b->seen = seen;
-		bundles_audit_failure(b, request, action, &about, e);
-		b->seen = NULL;
-		bundle_notice(b, about.name, about.serial, "refused", e->code);
-	}
+	b->seen = seen;
+	bundles_audit_failure(b, request, action, &about, e);
+	b->seen = NULL;
 	return -1;
 }
 
@@ -250,8 +247,10 @@ int bundles_install(struct bundles *b, const struct bundles_request *request, in
 	OWN_FD int sealed = -1;
 	int rc = -1;
 
-	if (pass_gate(b, request, fd, "install", &sealed, &i.size, &seen, &i.verified, e))
+	if (pass_gate(b, request, fd, "install", &sealed, &i.size, &seen, &i.verified, e)) {
+		bundle_notice(b, seen.name, seen.serial, "refused", e->code);
 		return -1;
+	}
 	i.tar = mmap(NULL, i.size, PROT_READ, MAP_PRIVATE, sealed, 0);
 	if (i.tar == MAP_FAILED) {
 		err_errno(e, ERR_NOMEM, "mapping %zu bytes", i.size);
@@ -270,6 +269,27 @@ int bundles_install(struct bundles *b, const struct bundles_request *request, in
 
 /* ---- verify ---- */
 
+/* The kernel's word on what the gate let through, and the line about both. */
+static int judge_load(struct bundles *b, const struct bundles_request *request, const struct verified_bundle *verified,
+		      const struct gate_seen *seen, struct kernel_bundle **kernel, struct err *e)
+{
+	struct state_bundle about;
+	int rc;
+
+	about_seen(seen, &about);
+	b->seen = seen;
+	if (kernel_load(&b->host, verified, kernel, e)) {
+		bundles_audit_failure(b, request, "verify", &about, e);
+		rc = -1;
+	} else {
+		rc = bundles_audit(b, request, "verify", "done", &about, NULL, NULL, e);
+	}
+	b->seen = NULL;
+	if (rc)
+		kernel_close(kernel);
+	return rc;
+}
+
 int bundles_verify(struct bundles *b, const struct bundles_request *request, int fd, struct bundles_result *out,
 		   struct err *e)
 {
@@ -280,9 +300,9 @@ int bundles_verify(struct bundles *b, const struct bundles_request *request, int
 	size_t size;
 
 	b->current = request;
-	int rc = pass_gate(b, request, fd, NULL, &sealed, &size, &seen, &verified, e);
+	int rc = pass_gate(b, request, fd, "verify", &sealed, &size, &seen, &verified, e);
 	if (!rc)
-		rc = kernel_load(&b->host, verified, &kernel, e);
+		rc = judge_load(b, request, verified, &seen, &kernel, e);
 	b->current = NULL;
 	if (rc)
 		return -1;

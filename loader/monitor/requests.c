@@ -221,38 +221,77 @@ static int request_audit(struct control_call *call, char **out, struct err *e)
 	return audit_read(call->control->bundles->audit, most, out, e);
 }
 
+static int request_audit_verify(struct control_call *call, json_t **out, struct err *e)
+{
+	const struct audit *audit = call->control->bundles->audit;
+	struct audit_report report;
+
+	if (audit_verify(audit, &report, e))
+		return -1;
+	*out = json_pack("{s:I,s:I,s:I,s:s,s:o,s:I}", "lines", (json_int_t)report.lines, "files",
+			 (json_int_t)report.files, "removed", (json_int_t)audit->mark.dropped, "since", report.since,
+			 "last", show_digest(&audit->mark.last), "recovered", (json_int_t)report.recovered);
+	return 0;
+}
+
 /* ---- all ---- */
 
 static const struct {
 	request_fn *fn;
-	const char *file; /* what its descriptor is, NULL: takes none */
+	const char *file;   /* what its descriptor is, NULL: takes none */
+	const char *action; /* in the audit log, where it also stands if it is refused; NULL: it changes nothing */
 } requests[CONTROL_OP_COUNT] = {
-    [CONTROL_INSTALL] = {request_install, "bundle"},
-    [CONTROL_VERIFY] = {request_verify, "bundle"},
-    [CONTROL_REMOVE] = {request_remove, NULL},
-    [CONTROL_LIST] = {request_list, NULL},
-    [CONTROL_STATUS] = {request_status, NULL},
-    [CONTROL_TRUST_ADD] = {request_trust_add, "certificate"},
-    [CONTROL_TRUST_LIST] = {request_trust_list, NULL},
-    [CONTROL_TRUST_REMOVE] = {request_trust_remove, NULL},
-    [CONTROL_SET] = {request_set, NULL},
-    [CONTROL_PARAMS] = {request_params, NULL},
+    [CONTROL_INSTALL] = {request_install, "bundle", "install"},
+    [CONTROL_VERIFY] = {request_verify, "bundle", "verify"},
+    [CONTROL_REMOVE] = {request_remove, NULL, "remove"},
+    [CONTROL_LIST] = {request_list, NULL, NULL},
+    [CONTROL_STATUS] = {request_status, NULL, NULL},
+    [CONTROL_TRUST_ADD] = {request_trust_add, "certificate", "trust_add"},
+    [CONTROL_TRUST_LIST] = {request_trust_list, NULL, NULL},
+    [CONTROL_TRUST_REMOVE] = {request_trust_remove, NULL, "trust_remove"},
+    [CONTROL_SET] = {request_set, NULL, "set"},
+    [CONTROL_PARAMS] = {request_params, NULL, NULL},
+    [CONTROL_AUDIT_VERIFY] = {request_audit_verify, NULL, NULL},
 };
 
-int control_answer(struct control_call *call, char **out_json, struct err *e)
+static int answer(struct control_call *call, json_t **json, struct err *e)
 {
 	uint32_t op = call->request->op;
-	unsigned long failures = json_failures();
-	json_auto_t *json = NULL;
 
-	if (op == CONTROL_AUDIT)
-		return request_audit(call, out_json, e);
+	if ((call->request->flags & CONTROL_ALLOW_DOWNGRADE) && !call->root)
+		return err_set(e, ERR_DAEMON_DENIED, "only root may downgrade");
 	if (requests[op].file) {
 		int flags = call->fd < 0 ? -1 : fcntl(call->fd, F_GETFL);
 		if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
 			return err_set(e, ERR_DAEMON_PROTOCOL, "the request comes without its %s", requests[op].file);
 	}
-	if (requests[op].fn(call, &json, e))
+	return requests[op].fn(call, json, e);
+}
+
+/* A refusal that was decided before anything looked at a bundle has no line yet. */
+static void audit_refusal(struct control_call *call, const char *action, const struct err *why)
+{
+	struct state_bundle about;
+
+	memset(&about, 0, sizeof(about));
+	snprintf(about.name, sizeof(about.name), "%.*s", (int)sizeof(about.name) - 1, call->request->name);
+	bundles_audit_failure(call->control->bundles, &call->as, action, &about, why);
+}
+
+int control_answer(struct control_call *call, char **out_json, struct err *e)
+{
+	uint32_t op = call->request->op;
+	const struct audit *audit = call->control->bundles->audit;
+	uint64_t lines = audit->mark.lines;
+	unsigned long failures = json_failures();
+	json_auto_t *json = NULL;
+
+	if (op == CONTROL_AUDIT)
+		return request_audit(call, out_json, e);
+	if (answer(call, &json, e)) {
+		if (requests[op].action && audit->mark.lines == lines)
+			audit_refusal(call, requests[op].action, e);
 		return -1;
+	}
 	return json_write(json, JSON_COMPACT, failures, out_json, e) ? err_wrap(e, "done, but its answer") : 0;
 }

@@ -176,7 +176,7 @@ static int sweep_namespace(const struct state *state, const char *namespace, str
 	return 0;
 }
 
-/* Temporaries of file_replace_at that a crash left beside state.json: ".state.json.<16 hex>". */
+/* Temporaries of file_replace_at that a crash left: ".state.json.<16 hex>", and the same of audit.json. */
 static int sweep_temporaries(const struct state *state, struct err *e)
 {
 	const struct dirent *entry;
@@ -185,7 +185,9 @@ static int sweep_temporaries(const struct state *state, struct err *e)
 	if (!dir)
 		return -1;
 	while ((entry = next(dir)))
-		if (strncmp(entry->d_name, ".state.json.", 12) == 0 && unlinkat(dirfd(dir), entry->d_name, 0))
+		if ((strncmp(entry->d_name, ".state.json.", 12) == 0 ||
+		     strncmp(entry->d_name, ".audit.json.", 12) == 0) &&
+		    unlinkat(dirfd(dir), entry->d_name, 0))
 			return err_errno(e, ERR_STATE_IO, "%s", entry->d_name);
 	return 0;
 }

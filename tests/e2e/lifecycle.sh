@@ -56,7 +56,7 @@ pid_of() { load status --json | jq -r ".daemon.$1"; }
 other_pid() { local now; now=$(pid_of "$1") && [ "$now" -gt 0 ] && [ "$now" != "$2" ]; }
 # Everything that an install could leave, in one text.
 footprint() {
-	find "$E2E_TMP/bpf" "$E2E_TMP/state" "$E2E_TMP/etc" -type f ! -name audit.log -exec sha256sum {} + 2>/dev/null | sort
+	find "$E2E_TMP/bpf" "$E2E_TMP/state" "$E2E_TMP/etc" -type f ! -name 'audit.*' -exec sha256sum {} + 2>/dev/null | sort
 	find "$E2E_TMP/bpf" ! -type f | sort
 	load list --json
 }
@@ -228,7 +228,7 @@ map_left() { for m in $maps; do bpftool map show id "$m" >/dev/null 2>&1 && retu
 no_map_left() { ! map_left; }
 check remove_maps_gone wait_for 5 no_map_left
 check_eq remove_no_pin "" "$(find "$E2E_TMP/bpf/obsload" -mindepth 1)"
-check_eq remove_no_file "audit.log state.json" "$(find "$E2E_TMP/state" -type f -printf '%f\n' | sort | paste -sd' ')"
+check_eq remove_no_file "audit.json audit.log state.json" "$(find "$E2E_TMP/state" -type f -printf '%f\n' | sort | paste -sd' ')"
 check_refused remove_again_refused bundle.unknown 19 load remove test/life
 check_refused remove_keeps_memory serial.downgrade 15 load install "$E2E_TMP/life3.tar"
 check trust_remove load trust remove "${signer:0:12}"

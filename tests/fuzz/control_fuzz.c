@@ -61,6 +61,7 @@ static void open_audit(void)
 
 	audit_close(&h.audit);
 	unlinkat(h.state.dir_fd, "audit.log", 0);
+	unlinkat(h.state.dir_fd, "audit.json", 0);
 	h.audit = (struct audit)AUDIT_INIT;
 	need(audit_open(h.state.dir_fd, &h.audit, &e));
 }
