@@ -263,6 +263,7 @@ int bundles_start(struct bundles *b, struct err *e)
 	if (state_sweep(b->state, &sweep))
 		log_err(LOG_LEVEL_WARNING, &sweep);
 	drop_unknown_pins(b);
+	kernel_forget_interfaces(&b->host);
 	for (size_t i = 0; i < b->state->count; i++)
 		if (b->state->bundles[i].installed && start_one(b, &b->state->bundles[i], e))
 			return -1;

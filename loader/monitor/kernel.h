@@ -86,6 +86,9 @@ MUST_CHECK int kernel_remove(struct kernel_bundle **kb, struct err *e);
 /* Removes the pins of a name and serial of which nothing else is known (reconciliation at start). */
 MUST_CHECK int kernel_remove_pins(const struct kernel_host *host, const char *name, uint64_t serial, struct err *e);
 
+/* Forgets what is noted about interfaces that are gone (reconciliation at start). */
+void kernel_forget_interfaces(const struct kernel_host *host);
+
 /* Names and serials that have pins: calls each() for every one. */
 MUST_CHECK int kernel_each_pinned(const struct kernel_host *host,
 				  int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e), void *ctx,

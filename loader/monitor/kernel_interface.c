@@ -1,3 +1,5 @@
+#include <dirent.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -239,6 +241,24 @@ int kernel_interface_attach(struct kernel_bundle *kb, int index, struct err *e)
 		explain(kb, i);
 	}
 	return result;
+}
+
+void kernel_forget_interfaces(const struct kernel_host *host)
+{
+	char path[PATH_MAX];
+	DIR *dir = NULL;
+
+	if (snprintf(path, sizeof(path), "%s/+clsact", host->pin_root) < (int)sizeof(path))
+		dir = opendir(path);
+	for (struct dirent *at; dir && (at = readdir(dir));) {
+		struct interface gone;
+		char *end;
+		unsigned long index = strtoul(at->d_name, &end, 10);
+		if (*end == '\0' && index > 0 && index <= INT_MAX && look((int)index, &gone) == GONE)
+			pin_forget_qdisc(host->pin_root, (int)index);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 void kernel_each_interface(const struct kernel_bundle *kb, bool refused_only, void (*each)(void *ctx, int index),

@@ -34,7 +34,13 @@ static __always_inline int ours(const __u8 *p)
 	return p[12] == 8 && p[13] == 0 && p[23] == 17 && p[36] == 4242 >> 8 && p[37] == (4242 & 255);
 }
 
-SEC("xdp") int e2e_xdp(struct xdp_md *ctx)
+#ifdef NAMED
+#define ON OBS_ATTACH("interface=named")
+#else
+#define ON
+#endif
+
+ON SEC("xdp") int e2e_xdp(struct xdp_md *ctx)
 {
 	const __u8 *data = (void *)(long)ctx->data;
 
@@ -43,8 +49,8 @@ SEC("xdp") int e2e_xdp(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-#ifdef ALL
-SEC("tc") int e2e_tc(struct __sk_buff *skb)
+#ifndef XDP_ONLY
+ON SEC("tc") int e2e_tc(struct __sk_buff *skb)
 {
 	__u8 bytes[38];
 
@@ -53,7 +59,7 @@ SEC("tc") int e2e_tc(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-SEC("socket") int e2e_socket(struct __sk_buff *skb)
+ON SEC("socket") int e2e_socket(struct __sk_buff *skb)
 {
 	__u8 bytes[38];
 
@@ -66,12 +72,12 @@ SEC("socket") int e2e_socket(struct __sk_buff *skb)
 OBS_LICENSE("GPL");
 END
 
-# bundle NAME SERIAL [ALL]: a signed bundle in $E2E_TMP/NAME-SERIAL.tar.
+# bundle NAME SERIAL [NAMED|XDP_ONLY]: a signed bundle in $E2E_TMP/NAME-SERIAL.tar.
 bundle() {
 	rm -rf "$E2E_TMP/def"
 	mkdir "$E2E_TMP/def"
 	{
-		[ -z "${3:-}" ] || echo '#define ALL'
+		[ -z "${3:-}" ] || echo "#define $3"
 		cat "$E2E_TMP/src/count.bpf.c"
 	} >"$E2E_TMP/def/count.bpf.c"
 	printf '{"schema": 1, "name": "test/%s", "version": "%s.0", "serial": %s, "description": "Counts.", "licence": "GPL-2.0-only"}' \
@@ -126,7 +132,7 @@ ip netns add "$PEER"
 at_exit "ip netns del $PEER"
 before_all=$(left_in_kernel)
 make_signer signer
-bundle all 1 ALL
+bundle all 1
 daemon_start
 load trust add "$E2E_TMP/signer/signer.pem" --names 'test/*' >/dev/null
 
@@ -211,8 +217,43 @@ check_eq remove_no_pin "" "$(find "$E2E_TMP/bpf/obsload" -mindepth 1)"
 check_eq remove_nothing_attached '[[],[]]' "$(bpftool net -j | jq -c '[.[0].xdp, .[0].tc]')"
 check_eq remove_no_qdisc "" "$(tc qdisc show | grep clsact || true)"
 
+# ---- one interface, by its name ----
+bundle named 1 NAMED
+check_refused named_absent_refused kernel.attach 17 load install "$E2E_TMP/named-1.tar"
+interface named 304
+check named_install load install "$E2E_TMP/named-1.tar"
+send 10
+ip link del named
+for program in e2e_xdp e2e_tc e2e_socket; do
+	check "named_${program}_waits" wait_for 10 told "$program" "waits for named to be up"
+done
+check_eq named_state running "$(load list --json | jq -r '.bundles[].state')"
+interface named 305
+check named_covered wait_for 10 covered named
+for program in e2e_xdp e2e_tc e2e_socket; do
+	check "named_${program}_waits_no_more" wait_for 10 untold "$program"
+done
+send 10
+check_eq named_counts "20 20 20" "$(counted named 1 0) $(counted named 1 1) $(counted named 1 2)"
+# As after a boot: nothing is pinned, and the interface comes later than the daemon.
+daemon_stop
+ip link del named
+rm -r "$E2E_TMP/bpf/obsload/test"
+daemon_start
+check_eq named_boot_state running "$(load list --json | jq -r '.bundles[].state')"
+check named_boot_waits told e2e_socket "waits for named to be up"
+interface named 306
+check named_boot_covered wait_for 10 covered named
+check named_boot_socket wait_for 10 untold e2e_socket
+send 10
+check_eq named_boot_counts "10 10 10" "$(counted named 1 0) $(counted named 1 1) $(counted named 1 2)"
+ip link del named
+check named_remove load remove test/named
+check named_no_program_left wait_for 10 nothing_left "$before_all"
+check_eq named_no_pin "" "$(find "$E2E_TMP/bpf/obsload" -mindepth 1)"
+
 # ---- an upgrade while packets come in ----
-for serial in 1 2 3; do bundle up "$serial"; done
+for serial in 1 2 3; do bundle up "$serial" XDP_ONLY; done
 interface busy 310
 ip tuntap add quiet mode tap
 ip link set quiet up
@@ -256,7 +297,7 @@ one_of_both() {
 	[ "$(ls "$E2E_TMP/bpf/obsload/test/up")" = "$serial" ] && [ "$programs" -eq 1 ] && [ "$(link_of busy)" = "$link" ]
 }
 for serial in $(seq 4 13); do
-	bundle up "$serial"
+	bundle up "$serial" XDP_ONLY
 		load install "$E2E_TMP/up-$serial.tar" >/dev/null 2>&1 &
 	asker=$!
 	# At another moment each time: an upgrade takes some 50 to 100 ms.
