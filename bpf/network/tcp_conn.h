@@ -115,11 +115,13 @@ static __always_inline bool tcp_wanted(const struct conn *c, struct sock *sk, st
 static __always_inline void tcp_count(struct tcp_counters *t, const struct conn *c, struct sock *sk, __u64 now)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u64 received = BPF_CORE_READ(tp, bytes_received);
+	__u64 again, received = BPF_CORE_READ(tp, bytes_received);
 
 	if (received && (BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE_BIT)))
 		received--;
-	t->sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	/* The connection goes on meanwhile: sent again, and read first, is never more than sent. */
+	again = BPF_CORE_READ(tp, bytes_retrans);
+	t->sent = BPF_CORE_READ(tp, bytes_sent) - again;
 	t->received = received;
 	t->retransmits = BPF_CORE_READ(tp, total_retrans);
 	t->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
