@@ -41,13 +41,14 @@ static __always_inline bool loss_wanted(const struct obs_process *process, const
 	return obs_process_wanted(process) && obs_endpoint_wanted(endpoint);
 }
 
-static __always_inline void on_retransmit(struct sock *sk, struct sk_buff *skb)
+/* owner is sk, or its listener. */
+static __always_inline void on_retransmit(struct sock *sk, struct sock *owner, __u32 bytes, __u32 segments)
 {
 	struct obs_process process = {};
 	struct obs_endpoint endpoint;
 	struct tcp_retransmit *e;
 
-	process_of(&process, sk);
+	process_of(&process, owner);
 	if (!obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) || !loss_wanted(&process, &endpoint) ||
 	    !obs_sampled(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
 		return;
@@ -55,8 +56,8 @@ static __always_inline void on_retransmit(struct sock *sk, struct sk_buff *skb)
 	if (!e)
 		return;
 	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	e->bytes = skb->len;
-	e->segments = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb[0], tcp_gso_segs);
+	e->bytes = bytes;
+	e->segments = segments;
 	e->_reserved = 0;
 	obs_submit(&events, e);
 }
@@ -66,7 +67,19 @@ SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_retransmitted, struct sock *sk, struct sk_buff *skb)
 {
 	if (tcp_events)
-		on_retransmit(sk, skb);
+		on_retransmit(sk, sk, skb->len, BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb[0], tcp_gso_segs));
+	return 0;
+}
+
+/* A SYN-ACK belongs to a connection that has no socket yet. What is counted here, and the number that the kernel gives to
+ * it, go over to the socket. */
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(tcp_retransmitted_synack, struct sock *listener, struct request_sock *request)
+{
+	if (!tcp_events)
+		return 0;
+	conn_number((struct sock *)request);
+	on_retransmit((struct sock *)request, listener, 0, 1);
 	return 0;
 }
 

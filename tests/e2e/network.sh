@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # TCP connections and UDP flows as the network bundle reports them, on traffic whose numbers are known.
+# Functions are called by check:
+# shellcheck disable=SC2317
 . "$(dirname "$0")/network_lib.sh"
 e2e_init "$@"
 namespaces_make
@@ -58,6 +60,29 @@ check_seen reset_received 1 ".event == \"tcp.reset\" and .network.io.direction =
 check_field reset_process "$SERVER" ".event == \"tcp.reset\" and .network.io.direction == \"receive\" and $(server)" .process.pid
 play 10.77.0.2 7000 100 100 crash
 check_field close_reset_by_server 'remote received' ".event == \"tcp.close\" and $(client)" '"\(.tcp.closed_by) \(.tcp.reset)"'
+
+# ---- a SYN-ACK that goes astray, until one was sent again ----
+mac=$(ip -n "$NET_A" -j link show veth0 | jq -r '.[0].address')
+answers_go_to() { ip -n "$NET_B" neigh replace 10.77.0.1 lladdr "$1" nud permanent dev veth0; }
+counted() { "${IN_B[@]}" nstat -asz "$1" | awk -v name="$1" '$1 == name {print $2}'; }
+synack_again() { [ "$(counted TcpExtTCPSynRetrans)" -gt "$synacks" ]; }
+synacks=$(counted TcpExtTCPSynRetrans) again=$(counted TcpRetransSegs)
+answers_go_to 02:00:00:00:00:01
+"${IN_A[@]}" python3 "$TOOLS/tcp_play.py" play 10.77.0.2 7000 100 200 >"$E2E_TMP/astray" &
+ASTRAY=$!
+check synack_is_sent_again wait_for 10 synack_again
+answers_go_to "$mac"
+wait "$ASTRAY"
+PLAY_PORT=$(head -n 1 "$E2E_TMP/astray")
+wait_for 5 seen 1 ".event == \"tcp.close\" and $(server)" || true
+again=$(($(counted TcpRetransSegs) - again)) synacks=$(($(counted TcpExtTCPSynRetrans) - synacks))
+check_counted synack_retransmits "$synacks" \
+	"$(events_where ".event == \"tcp.retransmit\" and .tcp.state == \"new_syn_recv\" and $(server)" | jq -s 'map(.tcp.segments) | add // 0')" \
+	tcp_retransmitted_synack
+check_field synack_process "$SERVER 0" ".event == \"tcp.retransmit\" and .tcp.state == \"new_syn_recv\" and $(server)" \
+	'"\(.process.pid) \(.tcp.segment_bytes)"'
+check_field synack_counted_for_connection "$again 200 100" ".event == \"tcp.close\" and $(server)" \
+	'"\(.tcp.retransmits) \(.tcp.sent_bytes) \(.tcp.received_bytes)"'
 
 # ---- connections that fail ----
 "${IN_A[@]}" sysctl -qw net.ipv4.tcp_syn_retries=1
