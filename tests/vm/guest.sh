@@ -1,5 +1,7 @@
 # shellcheck shell=sh
 # Runs inside the virtual machine (tests/vm/run.sh), as busybox sh: the path of a user on this kernel.
+# Functions are called by check and wait_for:
+# shellcheck disable=SC2317
 
 failed=0
 release=$(uname -r)
@@ -38,7 +40,7 @@ wait_for() {
 }
 # seen NAME EVENT [JQ CONDITION]: the event was delivered.
 seen() {
-	if wait_for 5 sh -c "jq -e 'select(.event == \"$2\" and (${3:-true}))' /tmp/events | grep -q ."; then
+	if wait_for 20 sh -c "jq -e 'select(.event == \"$2\" and (${3:-true}))' /tmp/events | grep -q ."; then
 		ok "$1"
 	else
 		fail "$1" "no $2 with ${3:-anything} among: $(jq -r .event /tmp/events | sort | uniq -c | tr '\n' ' ')"
@@ -53,6 +55,16 @@ start_daemon() {
 		fail "daemon answers" "$(cat /tmp/daemon.log)"
 		exit 1
 	fi
+}
+subscribed() { obsload status --json | jq '.daemon.subscribers_total // 0'; }
+another_subscribed() { [ "$(subscribed)" -gt "$1" ]; }
+# Collects events from now on, in /tmp/events.
+events_start() {
+	[ -z "${reader:-}" ] || kill "$reader"
+	before_reader=$(subscribed)
+	obsload events --json >/tmp/events 2>/tmp/events.err &
+	reader=$!
+	wait_for 30 another_subscribed "$before_reader" || fail "subscribes" "$(cat /tmp/events.err /tmp/daemon.log)"
 }
 programs() { bpftool prog list 2>/dev/null | grep -cE '^[0-9]+:'; }
 
@@ -90,7 +102,7 @@ network() {
 		fail "install obs/network" "$(tail -c 3000 /tmp/install.log)"
 	fi
 	obsload status obs/network
-	obsload events --json >/tmp/events 2>/tmp/events.err &
+	events_start
 	httpd -f -p 127.0.0.1:8080 -h /tmp/www &
 	dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --listen-address=127.0.0.1 --bind-interfaces \
 		--port=53 --user=root --pid-file= --address=/vm.example/192.0.2.7 >/dev/null 2>&1 &
@@ -108,13 +120,14 @@ network() {
 	check "set a parameter" obsload set obs/network port_exclude=8080
 	kill "$daemon"
 	wait "$daemon"
+	reader=
 	if [ "$(programs)" -gt "$before" ]; then
 		ok "programs outlive the daemon"
 	elif newer_than 5.15; then
 		fail "programs outlive the daemon" "$(cat /tmp/daemon.log)"
 	fi
 	start_daemon
-	obsload events --json >/tmp/events 2>/tmp/events.err &
+	events_start
 	if wait_for 5 sh -c "obsload status --json | jq -e '.bundles[0].parameters.port_exclude == \"8080\"'"; then
 		ok "parameter is kept over a restart"
 	else
@@ -128,8 +141,7 @@ network
 
 # An author's bundle, which every kernel carries.
 check "install hello 2" obsload install /tmp/hello-2.tar
-obsload events --json >/tmp/events 2>/tmp/events.err &
-sleep 1
+events_start
 jq --version >/dev/null
 seen "author's event is seen" hello.exec '.process.executable.name == "jq"'
 # Upgrade, downgrade, remove.
