@@ -68,6 +68,9 @@ events_start() {
 }
 programs() { bpftool prog list 2>/dev/null | grep -cE '^[0-9]+:'; }
 
+# shellcheck source=tests/vm/netem.sh
+. "$(dirname "$0")/netem.sh"
+
 mkdir -p /tmp/www /etc/obsload
 echo hello >/tmp/www/index.html
 before=$(programs)
@@ -115,6 +118,7 @@ network() {
 	seen "tcp.close is seen with bytes" tcp.close '.network.peer.port == 8080 and .tcp.received_bytes > 0'
 	seen "refused connection is seen" tcp.connect_failed '.network.peer.port == 9'
 	seen "dns.lookup is seen" dns.lookup '.dns.question.name == "www.vm.example"'
+	netem
 
 	# Parameters work at once and programs outlive the daemon.
 	check "set a parameter" obsload set obs/network port_exclude=8080

@@ -23,10 +23,18 @@ case $want in
 	;;
 esac
 
-# tc programs need a qdisc and a classifier; both are modules in Debian's kernels.
-MODULES=(sch_ingress cls_bpf)
+# tc programs need a qdisc and a classifier; a wire that is slow and loses packets is a veth pair with netem; ss asks by
+# netlink. All are modules in Debian's kernels.
+MODULES=(sch_ingress cls_bpf veth sch_netem inet_diag tcp_diag)
 
-if [ -f "$cache/vmlinuz" ]; then
+cached() {
+	local i
+	[ -f "$cache/vmlinuz" ] || return 1
+	for i in "${!MODULES[@]}"; do
+		[ -f "$cache/$i-${MODULES[$i]}.ko" ] || return 1
+	done
+}
+if cached; then
 	echo "$cache/vmlinuz"
 	exit 0
 fi

@@ -30,6 +30,16 @@ copy() {
 	done
 }
 
+# Debian's Python with those modules that tests/e2e/tools/tcp_play.py loads.
+copy_python() {
+	copy /usr/bin/python3
+	/usr/bin/python3 -I -S -c 'import encodings.idna, os, socket, struct, sys, threading, time
+print(os.path.dirname(os.__file__)[1:] + "/lib-dynload")
+for module in list(sys.modules.values()):
+    for name in (getattr(module, "__file__", None), getattr(module, "__cached__", None)):
+        if name and os.path.exists(name): print(name[1:])' | tar -C / --no-recursion --hard-dereference -chf - -T - | tar -xf - -C "$work/root"
+}
+
 make_root() {
 	mkdir -p "$work/root"/{bin,dev,proc,sys,tmp,etc,run,home,var/lib,obs/bundles,obs/tests}
 	copy "$(command -v busybox)" bin/busybox
@@ -40,6 +50,11 @@ make_root() {
 	copy "$(command -v bpftool || echo /usr/sbin/bpftool)" bin/bpftool
 	copy "$(command -v jq)" bin/jq
 	copy "$(command -v dnsmasq || echo /usr/sbin/dnsmasq)" bin/dnsmasq
+	# Beside busybox's own ip and tc, which its shell would prefer.
+	for program in ip tc ss nstat; do
+		copy "$program" "obs/tools/$program"
+	done
+	copy_python
 	for test in ${VM_TESTS:-monitor_kernel monitor_load monitor_pins sandbox_roles supervisor_perf}; do
 		[ -f "$build/tests/bin/$test" ] && copy "$build/tests/bin/$test" "obs/tests/$test"
 	done
@@ -55,7 +70,7 @@ make_root() {
 	echo 'root:x:0:0:root:/:/bin/sh' >"$work/root/etc/passwd"
 	echo 'root:x:0:' >"$work/root/etc/group"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
-	cp "$here/guest.sh" "$work/root/obs/guest.sh"
+	cp "$here/guest.sh" "$here/netem.sh" "$root/tests/e2e/tools/tcp_play.py" "$work/root/obs/"
 	cat >"$work/root/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
