@@ -112,7 +112,7 @@ if grep -qa libasan "$OBSLOAD"; then
 	e2e_done
 fi
 cp -a /etc "$E2E_TMP/etc.host"
-gcc -shared -fPIC -o "$E2E_TMP/liar.so" tests/e2e/tools/liar.c
+cc -shared -fPIC -o "$E2E_TMP/liar.so" tests/e2e/tools/liar.c
 echo "$E2E_TMP/liar.so" >"$E2E_TMP/etc.host/ld.so.preload"
 mount --bind "$E2E_TMP/etc.host" /etc
 at_exit "umount /etc"

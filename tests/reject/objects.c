@@ -13,7 +13,8 @@
 /* ---- code ---- */
 
 static struct elf signals, in_subprogram, in_unused_function, in_nameless_section, in_unknown_section, kfunc,
-    writes_user, overrides, drops, stores, lsm, other_name, other_map, configured, pinned, by_number, half, native;
+    writes_user, overrides, drops, stores, lsm, modifies, replaces, calls, reroutes, connects, rewrites, socket_map,
+    other_name, other_map, configured, pinned, by_number, half, native;
 
 static const struct {
 	struct elf *to;
@@ -40,6 +41,18 @@ static const struct {
     {&stores, "struct sk { __u32 len, type, mark; };\n"
 	      "SEC(\"tc\") int on(struct sk *s) { __u32 k = 0; s->mark = 7; return " LOOKUP " ? 0 : -1; }\n"},
     {&lsm, "SEC(\"lsm/file_open\") int on(void *ctx) { __u32 k = 0; return " LOOKUP " ? -1 : 0; }\n"},
+    {&modifies,
+     "SEC(\"fmod_ret/security_file_open\") int on(void *ctx) { __u32 k = 0; return " LOOKUP " ? -1 : 0; }\n"},
+    {&replaces, "SEC(\"freplace/other\") int on(void *ctx) { __u32 k = 0; return " LOOKUP " ? -1 : 0; }\n"},
+    {&calls, "SEC(\"syscall\") int on(void *ctx) { __u32 k = 0; return " LOOKUP " ? -1 : 0; }\n"},
+    {&reroutes, "SEC(\"sk_msg\") int on(void *ctx) { __u32 k = 0; return " LOOKUP " ? 1 : 0; }\n"},
+    {&connects, "SEC(\"cgroup/connect4\") int on(void *ctx) { __u32 k = 0; return " LOOKUP " ? 1 : 0; }\n"},
+    {&rewrites, "struct md { __u32 data, data_end; };\n"
+		"SEC(\"xdp\") int on(struct md *m) { __u8 *p = (void *)(long)m->data;\n"
+		"if (p + 1 > (__u8 *)(long)m->data_end) return 2; *p = 1; return 2; }\n"},
+    {&socket_map, "struct { __uint(type, BPF_MAP_TYPE_SOCKHASH); __uint(max_entries, 1); __type(key, __u32);\n"
+		  "__type(value, __u64); } sockets SEC(\".maps\");\n" ON
+		  "return bpf_map_lookup_elem(&sockets, &k) || " LOOKUP "; }\n"},
     {&other_name, "SEC(\"raw_tp/sched_switch\") int off(void *ctx) { __u32 k = 0; return " LOOKUP " != 0; }\n"},
     {&other_map,
      "struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 9); __type(key, __u32);\n"
@@ -202,6 +215,13 @@ void reject_objects(struct reject *r)
 	beyond(r, "overrides_returns", &overrides);
 	beyond(r, "drops_packets", &drops);
 	beyond(r, "changes_packets", &stores);
-	beyond(r, "lsm", &lsm);
+	beyond(r, "rewrites_packets", &rewrites);
+	beyond(r, "security_module", &lsm);
+	beyond(r, "changes_returns_of_the_kernel", &modifies);
+	beyond(r, "replaces_another_program", &replaces);
+	beyond(r, "makes_system_calls", &calls);
+	beyond(r, "reroutes_messages", &reroutes);
+	beyond(r, "decides_over_connections", &connects);
+	beyond(r, "map_of_sockets", &socket_map);
 	free_all();
 }
