@@ -15,6 +15,7 @@ static const char observing[] = "SEC(\"raw_tp/sched_switch\") int on(void *ctx) 
 
 struct pki *alice, *bob, *mallory;
 struct elf observer;
+const char *gate_fixture_program = "on";
 static struct utsname host;
 
 static void must(int rc, const struct err *e, const char *what)
@@ -31,7 +32,7 @@ struct elf elf_compile(const char *source)
 	char *text = NULL;
 	struct elf elf;
 
-	if (asprintf(&text, "%s%s", prelude, source) < 0)
+	if (asprintf(&text, "%s#define on %s\n%s", prelude, gate_fixture_program, source) < 0)
 		abort();
 	elf.data = bpf_compile(text, &elf.size);
 	free(text);

@@ -22,7 +22,9 @@ extern struct elf observer;
 void gate_fixture_setup(int64_t now);
 void gate_fixture_teardown(void);
 
-/* source follows <obs/obs.h>, a hash map `counts` of __u32 to __u64, and the licence. */
+/* source follows <obs/obs.h>, a hash map `counts` of __u32 to __u64, and the licence. What it calls `on` has the name of
+ * gate_fixture_program ("on"), so that a test finds its own programs in the kernel. */
+extern const char *gate_fixture_program;
 struct elf elf_compile(const char *source);
 
 /* How a bundle is put together: everything zero is the good one: obs/test, serial 7, signed by alice. */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bundles/archive.h"
 #include "bundles/base/file.h"
@@ -348,6 +349,7 @@ static void write_good(void)
 
 static int write_all(const char *path)
 {
+	static char program[32];
 	struct reject r = {.take = write_tar, .host = true};
 
 	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -355,6 +357,8 @@ static int write_all(const char *path)
 		perror(path);
 		return 1;
 	}
+	snprintf(program, sizeof(program), "reject_%d", (int)getpid());
+	gate_fixture_program = program;
 	reject_setup(now);
 	char *json = reject_policy();
 	write_file("etc/policy.json", json, strlen(json));

@@ -13,12 +13,14 @@ def ask(*words):
     return json.loads(subprocess.run([obsload, *words, "--run-dir", run, "--json"], capture_output=True, check=True).stdout)
 
 
-monitor = ask("status")["daemon"]["pid"]
+told = ask("status")
+monitor = told["daemon"]["pid"]
+program = told["bundles"][0]["programs"][0]["name"]
 
 
 def programs():
     listed = json.loads(subprocess.run(["bpftool", "-j", "prog", "list"], capture_output=True, check=True).stdout)
-    return sorted((p["id"], p.get("tag")) for p in listed if p.get("name") == "on")
+    return sorted((p["id"], p.get("tag")) for p in listed if p.get("name") == program)
 
 
 def footprint():
@@ -26,10 +28,11 @@ def footprint():
     for top in (state, bpffs, etc):
         for where, folders, files in os.walk(top):
             found += [os.path.join(where, name) for name in folders]
-            for name in files:
+            # The audit log is what does change.
+            for name in files if top != state else [f for f in files if not f.startswith("audit")]:
                 path = os.path.join(where, name)
                 found.append(path)
-                if top != bpffs and path != audit:
+                if top != bpffs:
                     found[-1] += " " + hashlib.sha256(open(path, "rb").read()).hexdigest()
     held = collections.Counter()
     for fd in os.listdir(f"/proc/{monitor}/fd"):
