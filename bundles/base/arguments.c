@@ -19,12 +19,23 @@ static const struct option *find(const struct arguments *a, int answer, int inde
 static int mistake(const struct arguments *a, int answer, const char *word, struct err *e)
 {
 	if (answer == ':')
-		return err_set(e, ERR_USAGE, "%s: %s needs a value", a->command, word);
+		return err_set(e, ERR_USAGE, "%s needs a value", word);
 	/* getopt leaves the bit of a long option that was given a value and takes none. */
 	for (const struct option *o = a->known; o->name && strchr(word, '='); o++)
 		if (optopt == o->val)
-			return err_set(e, ERR_USAGE, "%s: --%s takes no value", a->command, o->name);
-	return err_set(e, ERR_USAGE, "%s: unknown option %s", a->command, word);
+			return err_set(e, ERR_USAGE, "--%s takes no value", o->name);
+	return err_set(e, ERR_USAGE, "unknown option %s", word);
+}
+
+static int in_command(const struct arguments *a, struct err *e)
+{
+	return a->command ? err_wrap(e, "%s", a->command) : -1;
+}
+
+static int not_taken(const struct arguments *a, const char *option, struct err *e)
+{
+	return a->command ? err_set(e, ERR_USAGE, "%s takes no --%s", a->command, option)
+			  : err_set(e, ERR_USAGE, "--%s goes behind the command", option);
 }
 
 int arguments_read(const struct arguments *a, int argc, char **argv, void *to, int *first, struct err *e)
@@ -41,13 +52,15 @@ int arguments_read(const struct arguments *a, int argc, char **argv, void *to, i
 
 		if (answer == -1)
 			break;
-		if (answer == ':' || answer == '?')
-			return mistake(a, answer, argv[optind > at ? optind - 1 : at], e);
+		if (answer == ':' || answer == '?') {
+			mistake(a, answer, argv[optind > at ? optind - 1 : at], e);
+			return in_command(a, e);
+		}
 		const struct option *o = find(a, answer, index);
 		if (!o || !(a->accepted & (unsigned)o->val))
-			return err_set(e, ERR_USAGE, "%s takes no --%s", a->command, o ? o->name : "?");
+			return not_taken(a, o ? o->name : "?", e);
 		if (a->take(to, (unsigned)o->val, optarg, e))
-			return err_wrap(e, "%s", a->command);
+			return in_command(a, e);
 	}
 	*first = optind;
 	return 0;

@@ -8,7 +8,7 @@
 #include "bundles/base/err.h"
 
 struct arguments {
-	const char *command; /* begins every message */
+	const char *command; /* begins every message; NULL: what stands before the command is read */
 	/* Ends with {0}. val is one bit, maybe that of several names. */
 	const struct option *known;
 	/* "h": there is -h, and it stands for the first of `known` whose name begins so. "o:" takes a value. */

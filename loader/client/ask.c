@@ -242,3 +242,8 @@ int ask(const struct options *o, const struct control_request *request, int fd, 
 	*out = TAKE_PTR(root);
 	return 0;
 }
+
+int ask_refused(const char *path, struct err *e)
+{
+	return err_status(e->code) < err_status(ERR_ARCHIVE_TOO_LARGE) ? -1 : err_wrap(e, "%s", path);
+}

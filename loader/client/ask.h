@@ -17,6 +17,9 @@ MUST_CHECK int ask_request(enum control_op op, const char *name, const char *arg
  * a slow pipe delays nobody but its reader. More than limit bytes is an error of code too_large. */
 MUST_CHECK int ask_open(const char *path, size_t limit, enum err_code too_large, int *out_fd, struct err *e);
 
+/* Names the file that the daemon refused. Why it could not be asked stays as it is. Returns -1. */
+int ask_refused(const char *path, struct err *e);
+
 /* Sends the request with fd (-1: none), shows progress on a terminal, and waits for the answer. A refusal becomes the
  * daemon's own error: its code, text and log. With --json the answer is written to standard output as it is and *out stays
  * NULL; else *out is a JSON object that the caller owns. */

@@ -16,7 +16,7 @@ static int send_bundle(const struct options *o, enum control_op op, const char *
 	if (o->allow_downgrade)
 		request.flags |= CONTROL_ALLOW_DOWNGRADE;
 	if (ask(o, &request, fd, &answer, e))
-		return -1;
+		return ask_refused(path, e);
 	return answer ? view_bundle_result(answer, e) : 0;
 }
 

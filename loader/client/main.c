@@ -62,12 +62,16 @@ static int run(const struct command *c, struct options *o, int argc, char **argv
 	if (options_parse(o, OPTIONS_GLOBAL | c->options, false, argc, argv, &first, e))
 		return -1;
 	if (o->given & OPTION_HELP) {
-		printf("usage: obsload %s %s\n  %s\n", c->name, c->arguments, c->summary);
+		printf("usage: obsload %s%s%s\n  %s\n\nEvery command takes --json and --run-dir DIR; obsload(8) tells "
+		       "all.\n",
+		       c->name, c->arguments[0] ? " " : "", c->arguments, c->summary);
 		return 0;
 	}
 	int words = argc - first;
-	if (words < c->least || (c->most >= 0 && words > c->most))
-		return err_set(e, ERR_USAGE, "usage: obsload %s %s", c->name, c->arguments);
+	if (words < c->least)
+		return err_set(e, ERR_USAGE, "%s: a word is missing: obsload %s %s", c->name, c->name, c->arguments);
+	if (c->most >= 0 && words > c->most)
+		return err_set(e, ERR_USAGE, "%s: \"%s\" is a word too many", c->name, argv[first + c->most]);
 	return c->run(o, words, argv + first, e);
 }
 

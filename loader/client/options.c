@@ -56,7 +56,7 @@ static int take(void *to, unsigned flag, const char *value, struct err *e)
 int options_parse(struct options *o, unsigned accepted, bool stop, int argc, char **argv, int *first, struct err *e)
 {
 	const struct arguments arguments = {
-	    .command = stop ? "obsload" : argv[0],
+	    .command = stop ? NULL : argv[0],
 	    .known = long_options,
 	    .letters = "h",
 	    .accepted = accepted,

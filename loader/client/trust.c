@@ -13,8 +13,10 @@ static int add(const struct options *o, const char *path, struct err *e)
 	json_auto_t *answer = NULL;
 
 	if (ask_request(CONTROL_TRUST_ADD, NULL, o->names ? o->names : "*", &request, e) ||
-	    ask_open(path, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &fd, e) || ask(o, &request, fd, &answer, e))
+	    ask_open(path, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &fd, e))
 		return -1;
+	if (ask(o, &request, fd, &answer, e))
+		return ask_refused(path, e);
 	if (!answer)
 		return 0;
 	fputs("trusted ", stdout);

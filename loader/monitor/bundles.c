@@ -386,10 +386,8 @@ int bundles_set(struct bundles *b, const struct bundles_request *request, const 
 	if (!bytes)
 		return err_errno(e, ERR_NOMEM, "parameter %s", param);
 	uint8_t *old = bytes + param_bytes(p) + 1;
-	if (param_parse(m, p, text, bytes, e))
-		return err_wrap(e, "%s", param);
-	if (param_read(bundle->kernel, p, old, e))
-		return err_wrap(e, "%s", param);
+	if (param_parse(m, p, text, bytes, e) || param_read(bundle->kernel, p, old, e))
+		return err_wrap(e, "%s", name);
 	param_format(m, p, bytes, value, text_size);
 	param_format(m, p, old, previous, text_size);
 	return change_param(b, request, stored, bundle, p, bytes, value, previous, e);

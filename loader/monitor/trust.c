@@ -67,7 +67,8 @@ static int check_pattern(const char *pattern, struct err *e)
 	size_t valid = strspn(pattern, "abcdefghijklmnopqrstuvwxyz0123456789._-/*");
 
 	if (pattern[valid])
-		return err_set(e, ERR_USAGE, "names \"%s\": letters a-z, digits, and . _ - / *", pattern);
+		return err_set(e, ERR_USAGE, "names \"%s\": only letters a-z, digits, and . _ - / * are taken",
+			       pattern);
 	return 0;
 }
 
@@ -142,8 +143,8 @@ static int find_signer(const struct trust *trust, const char *prefix, struct cer
 	struct digest signer = {{0}};
 
 	if (len < PREFIX_LEAST || len > DIGEST_HEX_BYTES - 1 || strspn(prefix, "0123456789abcdef") != len)
-		return err_set(e, ERR_USAGE, "signer \"%s\": at least %d of its 64 lower-case hex digits", prefix,
-			       PREFIX_LEAST);
+		return err_set(e, ERR_USAGE, "signer \"%s\": at least %d of its 64 lower-case hex digits are needed",
+			       prefix, PREFIX_LEAST);
 	for (size_t i = 0; i < trust_count(trust); i++) {
 		struct cert_info info;
 		char hex[DIGEST_HEX_BYTES];

@@ -203,7 +203,7 @@ static int signals(int *out_fd, struct err *e)
 static int run(struct supervisor *s, struct err *e)
 {
 	if (geteuid() != 0)
-		return err_set(e, ERR_KERNEL_NO_BPF, "obsload run needs root");
+		return err_set(e, ERR_KERNEL_NO_BPF, "run: only root may load BPF programs");
 	if (sandbox_check(SANDBOX_SUPERVISOR, e))
 		return -1;
 	if (run_ids_find(&s->options, &s->ids, e) || host_prepare(&s->options, &s->ids, &s->host, e))
@@ -232,7 +232,7 @@ int supervisor_main(int argc, char **argv)
 	umask(077);
 	s.server.max_subscribers = s.options.max_subscribers;
 	if (run(&s, &e))
-		s.exit_status = err_print(stderr, "obsload run", &e, false);
+		s.exit_status = err_print(stderr, "obsload", &e, false);
 	if (s.host.control_fd >= 0)
 		host_unlink(&s.options);
 	children_close(&s.server.children);
