@@ -88,6 +88,17 @@ static int previous_link(const struct kernel_bundle *previous, int ifindex, int 
 	return -1;
 }
 
+/* A link is shared once: of two programs for one hook the second is refused, as it is without an upgrade. */
+static bool is_shared(const struct kernel_bundle *kb, int ifindex)
+{
+	for (size_t i = 0; i < kb->prog_count; i++)
+		for (size_t n = 0; n < kb->progs[i].attachment_count; n++)
+			if (kb->progs[i].attachments[n].hold == HOLD_SHARED &&
+			    kb->progs[i].attachments[n].ifindex == ifindex)
+				return true;
+	return false;
+}
+
 static int share_link(struct kernel_prog *p, int link, int program, int ifindex, struct err *e)
 {
 	OWN_FD int fd = fcntl(link, F_DUPFD_CLOEXEC, 0);
@@ -128,7 +139,7 @@ static int attach_xdp(struct kernel_bundle *kb, struct kernel_prog *p, int ifind
 	LIBBPF_OPTS(bpf_link_create_opts, generic, .flags = XDP_FLAGS_SKB_MODE);
 	int program, shared = previous_link(kb->previous, ifindex, &program);
 
-	if (shared >= 0)
+	if (shared >= 0 && !is_shared(kb, ifindex))
 		return share_link(p, shared, program, ifindex, e);
 	OWN_FD int fd = bpf_link_create(p->fd, ifindex, BPF_XDP, &native);
 	if (fd < 0 && errno != EBUSY)

@@ -15,11 +15,16 @@ enum { OLD = 7, NEW = 8 };
 
 static struct kernel_host host;
 
-static struct verified_bundle *bundle(uint64_t serial)
+static struct verified_bundle *bundle_of(uint64_t serial, const char *object)
 {
-	static const char *const objects[] = {"xdp_all", NULL};
+	const char *const objects[] = {object, NULL};
 
 	return fixture_bundle(&(struct fixture_spec){.name = "test/kernel", .serial = serial, .objects = objects});
+}
+
+static struct verified_bundle *bundle(uint64_t serial)
+{
+	return bundle_of(serial, "xdp_all");
 }
 
 /* On loopback. */
@@ -159,6 +164,28 @@ static void interface_that_vanishes_meanwhile_is_no_failure(void **state)
 	ends(new);
 }
 
+static void second_program_for_one_hook_is_refused_as_at_an_install(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *first = bundle_of(OLD, "xdp_two");
+	OWN(verified_bundle) struct verified_bundle *second = bundle_of(NEW, "xdp_two");
+	struct kernel_bundle *old = fixture_started(&host, first), *new = beside(second, old);
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(fixture_program(old, "on_xdp_second")->state, KERNEL_UNAVAILABLE);
+	assert_int_equal(fixture_program(new, "on_xdp_first")->state, KERNEL_ATTACHED);
+	assert_int_equal(fixture_program(new, "on_xdp_second")->state, KERNEL_UNAVAILABLE);
+	fixture_must(kernel_take_over(new, &e), &e);
+	kernel_settle(new);
+	fixture_must(kernel_remove(&old, &e), &e);
+	uint64_t before = fixture_hits(new, "xdp_two", 0);
+	fixture_connect();
+	assert_true(fixture_hits(new, "xdp_two", 0) > before);
+	fixture_must(kernel_remove(&new, &e), &e);
+	assert_int_equal(fixture_programs("on_xdp_", 0), 0);
+	assert_false(fixture_pins_left());
+}
+
 /* ---- crashes ---- */
 
 enum step { ATTACHED, PINNED, TAKEN_OVER, STEPS };
@@ -233,6 +260,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(upgrade_that_fails_gives_the_link_back),
 	    cmocka_unit_test(link_that_does_not_swap_leaves_all_as_they_were),
 	    cmocka_unit_test(interface_that_vanishes_meanwhile_is_no_failure),
+	    cmocka_unit_test(second_program_for_one_hook_is_refused_as_at_an_install),
 	    cmocka_unit_test(crash_before_it_counts_leaves_the_old_one),
 	    cmocka_unit_test(crash_after_it_counts_leaves_the_new_one),
 	};
