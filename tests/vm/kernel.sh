@@ -24,8 +24,8 @@ case $want in
 esac
 
 # tc programs need a qdisc and a classifier; a wire that is slow and loses packets is a veth pair with netem; ss asks by
-# netlink. All are modules in Debian's kernels.
-MODULES=(sch_ingress cls_bpf veth sch_netem inet_diag tcp_diag)
+# netlink; interfaces that come and go are tap devices. All are modules in Debian's kernels.
+MODULES=(sch_ingress cls_bpf veth sch_netem inet_diag tcp_diag tun)
 
 cached() {
 	local i

@@ -55,7 +55,7 @@ make_root() {
 		copy "$program" "obs/tools/$program"
 	done
 	copy_python
-	for test in ${VM_TESTS:-monitor_kernel monitor_load monitor_pins sandbox_roles supervisor_perf}; do
+	for test in ${VM_TESTS:-monitor_interfaces monitor_kernel monitor_load monitor_pins monitor_upgrade sandbox_roles supervisor_perf}; do
 		[ -f "$build/tests/bin/$test" ] && copy "$build/tests/bin/$test" "obs/tests/$test"
 	done
 	[ -d "$build/tests/bpf" ] && mkdir -p "$work/root/obs/tests/bpf" && cp "$build"/tests/bpf/*.o "$work/root/obs/tests/bpf/"
