@@ -23,14 +23,15 @@ VERSION := 0.1.0
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-8s%s\n' '$(1)' '$(2)';)
 
-# What a Debian 12 host needs (make deps). DEPS_BUILD builds and installs, DEPS_DEMO runs `make demo`, the rest is for tests
-# and lint. The README lists the same by `make print-deps`.
+# What a Debian 12 host needs (make deps). DEPS_BUILD builds and installs, DEPS_DEMO runs `make demo`, DEPS_BENCH runs
+# `make bench`, the rest is for tests and lint.
 DEPS_BUILD := gcc clang llvm pkg-config libbpf-dev libelf-dev zlib1g-dev libssl-dev libarchive-dev libjansson-dev \
 	libcap-dev libseccomp-dev linux-libc-dev
 DEPS_DEMO := busybox-static curl dnsmasq-base bind9-dnsutils iproute2 procps util-linux
 DEPS_TEST := libcmocka-dev nginx-light bpftool openssl jq socat wrk python3 softhsm2 opensc libengine-pkcs11-openssl strace valgrind \
 	libclang-rt-14-dev libcap2-bin binutils \
 	qemu-system-x86 cpio xz-utils zstd
+DEPS_BENCH := bpftrace linux-perf nginx-light wrk bpftool openssl python3 util-linux iproute2
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck codespell mandoc git
 
 PACKAGES := libbpf libelf zlib libcrypto libarchive jansson libcap libseccomp
@@ -55,6 +56,7 @@ MAKEFLAGS += --no-builtin-rules
 LIBRARIES :=
 PROGRAMS :=
 TEST_PROGRAMS :=
+BENCH_PROGRAMS :=
 UNIT_TESTS :=
 E2E_TESTS :=
 FUZZ_TARGETS :=
@@ -74,14 +76,14 @@ define program_rule
 $(BUILD)/$(1): $$(call objects,$$($(1)_src)) $$(patsubst %,$(BUILD)/lib/lib%.a,$$($(1)_libs))
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $$(CFLAGS) $$(LDFLAGS) $$($(1)_ldflags) -o $$@ -Wl,--start-group $$^ -Wl,--end-group $$(call pkg_libs,$$($(1)_pkgs))
 endef
-$(foreach p,$(PROGRAMS) $(TEST_PROGRAMS),$(eval $(call program_rule,$(p))))
+$(foreach p,$(PROGRAMS) $(TEST_PROGRAMS) $(BENCH_PROGRAMS),$(eval $(call program_rule,$(p))))
 
 $(BUILD)/obj/%.o: %.c Makefile
 	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(shell [ -d $(BUILD)/obj ] && find $(BUILD)/obj -name '*.d')
 
-.PHONY: all programs bundles clean deps deps-build deps-demo
+.PHONY: all programs bundles clean deps deps-build deps-demo deps-bench
 all: programs bundles
 programs: $(addprefix $(BUILD)/,$(PROGRAMS))
 
@@ -98,6 +100,8 @@ deps-build:
 	$(call install_packages,$(DEPS_BUILD))
 deps-demo:
 	$(call install_packages,$(DEPS_BUILD) $(DEPS_DEMO))
+deps-bench:
+	$(call install_packages,$(DEPS_BUILD) $(DEPS_BENCH))
 
 clean:
 	$(Q)rm -rf build

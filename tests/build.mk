@@ -117,3 +117,4 @@ no_memory_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup,-Wl,-
 no_memory_tests := base_json bundles_manifest keys_policy monitor_state worker_request packager_definition
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_src += tests/unit/no_memory.c))
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_ldflags += $(no_memory_ldflags)))
+include tests/bench/build.mk

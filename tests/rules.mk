@@ -34,7 +34,7 @@ check-valgrind-run: all test-programs
 	$(Q)BUILD=$(BUILD) TEST_WRAPPER=tests/valgrind.sh TEST_TIMEOUT=1200 tests/run.sh $(BUILD)/tests/logs \
 		$(if $(TESTS),$(TESTS),$(addprefix $(BUILD)/tests/bin/,$(VALGRIND_TESTS)) tests/e2e/valgrind.sh)
 
-.PHONY: check check-run check-unit check-e2e check-vm check-fuzz fuzz fuzz-programs bench demo lint format test-programs
+.PHONY: check check-run check-unit check-e2e check-vm check-fuzz fuzz fuzz-programs bench bench-programs demo lint format test-programs
 
 # Installs first, then looks for the libraries: hence a make of its own.
 check: deps
@@ -67,6 +67,10 @@ $(BUILD)/fuzz/object.seeds: $(test_bpf_objects)
 demo: deps-demo
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(BUILD) tests/demo.sh
+
+bench: deps-bench
+	$(Q)$(MAKE) --no-print-directory all bench-programs
+	$(Q)BUILD=$(BUILD) tests/bench/run.py $(BENCH_SECTIONS)
 
 lint:
 	$(Q)tests/lint/run.sh
