@@ -63,11 +63,13 @@ check "ten lines of Python get the event that they ask for" until_seen "$E2E_TMP
 wait "$reader" 2>/dev/null || true
 
 # ---- last, sample ----
-for _ in 1 2 3 4 5; do /bin/true; done
+# A name of its own: others run `true` on this machine too, and the stream goes on after the last three.
+cp /bin/true "$E2E_TMP/t.last"
+for _ in 1 2 3 4 5; do "$E2E_TMP/t.last"; done
 sleep 0.3
-echo '{"last":3,"where":[{"field":"process.executable.name","op":"=","value":"true"}]}' |
+echo '{"last":3,"where":[{"field":"process.executable.name","op":"=","value":"t.last"}]}' |
 	timeout 2 socat -t 2 - "UNIX-CONNECT:$sock" >"$E2E_TMP/last" || true
-check_eq "last sends the newest matching ones" "3" "$(jq -r .process.executable.name "$E2E_TMP/last" | grep -c '^true$')"
+check_eq "last sends the newest matching ones" "3" "$(jq -r .process.executable.name "$E2E_TMP/last" | grep -c '^t.last$')"
 
 echo '{"events":["hello.*"],"sample":10}' | timeout 20 socat -t 20 - "UNIX-CONNECT:$sock" >"$E2E_TMP/sample" &
 reader=$!
