@@ -549,7 +549,7 @@ static void removed_bundle_is_read_to_its_end_before_what_comes_next(void **stat
 static void stop_finishes_the_sample_and_ends(void **state)
 {
 	struct world *w = *state;
-	enum { ENTRIES = 3000 };
+	enum { ENTRIES = 600 }; /* several turns, and lines that the socket takes without a reader */
 	OWN_FD int memfd = make_counts(ENTRIES);
 
 	start(w, 0);
