@@ -90,9 +90,11 @@ static void hand_sample(const struct bundles *b, const struct bundle *bundle, st
 	const struct manifest_output *o = &verified_manifest(bundle->verified)->outputs[s->output];
 
 	/* How far it came is not known: to send all of it again would count twice. */
-	if (s->with_worker && o->clear)
-		log_line(LOG_LEVEL_WARNING, "%s: the worker died with a sample of map %s: what it had not told is lost",
-			 bundle->name, o->map);
+	if (s->with_worker && o->clear && sampler_entries(s->sampler))
+		log_line(LOG_LEVEL_WARNING,
+			 "%s: the worker died with a sample of map %s: of its %u entries, those that it had not told "
+			 "are lost",
+			 bundle->name, o->map, sampler_entries(s->sampler));
 	s->with_worker = false;
 	if (fd < 0)
 		log_line(LOG_LEVEL_ERROR, "%s: output %zu: %s", bundle->name, s->output, strerror(errno));

@@ -133,6 +133,11 @@ uint32_t sampler_cpus(const struct sampler *s)
 	return s->cpus;
 }
 
+uint32_t sampler_entries(const struct sampler *s)
+{
+	return s->sample->entries;
+}
+
 uint32_t sampler_interval_ms(const struct sampler *s)
 {
 	uint32_t value = 0;

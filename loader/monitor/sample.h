@@ -19,6 +19,9 @@ uint32_t sampler_cpus(const struct sampler *s);
  * counted in left_out. Hash maps that change meanwhile are read as well as the kernel allows, each key at most once. */
 MUST_CHECK int sampler_take(struct sampler *s, struct err *e);
 
+/* Of the sample taken last. */
+uint32_t sampler_entries(const struct sampler *s);
+
 /* Interval now in force: the output's parameter if it has one, else its interval_ms. */
 uint32_t sampler_interval_ms(const struct sampler *s);
 
