@@ -35,14 +35,16 @@ void cert_info(const struct cert *cert, struct cert_info *out);
 /* PEM text of the certificate; the caller frees *out. */
 MUST_CHECK int cert_to_pem(const struct cert *cert, char **out, size_t *out_size, struct err *e);
 
-struct trust; /* the certificates that a host trusts, and the signers it has revoked */
+struct trust; /* the certificates that a host trusts, and what it has revoked */
 
 MUST_CHECK int trust_new(struct trust **out, struct err *e);
 void trust_free(struct trust **trust);
 /* The same certificate twice counts once. */
 MUST_CHECK int trust_add(struct trust *trust, const struct cert *cert, struct err *e);
-/* A signature whose chain has this key, as signer or as issuer, does not count any more. */
-MUST_CHECK int trust_revoke(struct trust *trust, const struct digest *signer, struct err *e);
+/* A signature whose chain has this key, as signer or as issuer, does not count any more, and a manifest of this digest is
+ * refused whoever signed it: an identity is of one or the other. */
+MUST_CHECK int trust_revoke(struct trust *trust, const struct digest *identity, struct err *e);
+bool trust_revoked(const struct trust *trust, const struct digest *identity);
 /* Every *.pem of the folder, in the order of their names; a file that is no certificate is an error naming it. A folder
  * that does not exist is an empty store. */
 MUST_CHECK int trust_load(int dir_fd, const char *folder, struct trust **out, struct err *e);

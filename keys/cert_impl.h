@@ -38,7 +38,6 @@ struct x509_chain {
  * untrusted: certificates that came with a signature, or NULL. */
 MUST_CHECK int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
 			   struct x509_chain *out, struct err *e);
-bool trust_revoked(const struct trust *trust, const struct digest *signer);
 
 /* Borrowed. */
 EVP_PKEY *signing_key_pkey(const struct signing_key *key);

@@ -223,6 +223,8 @@ static int pass(const struct gate *gate, const struct bundle_files *files, struc
 	seen->manifest_known = true;
 	if (check_signatures(gate, files, manifest, seen, e))
 		return -1;
+	if (trust_revoked(gate->trust, &seen->manifest))
+		return err_set(e, ERR_POLICY_REVOKED, "this very bundle is revoked");
 	if (manifest_parse(manifest->data, manifest->size, &bundle->manifest, e))
 		return err_wrap(e, "manifest.json");
 	const struct manifest *m = bundle->manifest;

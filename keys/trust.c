@@ -97,25 +97,25 @@ int trust_add(struct trust *trust, const struct cert *cert, struct err *e)
 	return take_cert(trust, &copy, e);
 }
 
-bool trust_revoked(const struct trust *trust, const struct digest *signer)
+bool trust_revoked(const struct trust *trust, const struct digest *identity)
 {
 	for (size_t i = 0; i < trust->revoked_count; i++)
-		if (digest_equal(&trust->revoked[i], signer))
+		if (digest_equal(&trust->revoked[i], identity))
 			return true;
 	return false;
 }
 
-int trust_revoke(struct trust *trust, const struct digest *signer, struct err *e)
+int trust_revoke(struct trust *trust, const struct digest *identity, struct err *e)
 {
-	if (trust_revoked(trust, signer))
+	if (trust_revoked(trust, identity))
 		return 0;
 	if (trust->revoked_count == TRUST_MAX_REVOKED)
-		return err_set(e, ERR_LIMIT, "more than %d revoked signers", TRUST_MAX_REVOKED);
+		return err_set(e, ERR_LIMIT, "more than %d revoked signers and bundles", TRUST_MAX_REVOKED);
 	struct digest *grown = reallocarray(trust->revoked, trust->revoked_count + 1, sizeof(*grown));
 	if (!grown)
-		return err_errno(e, ERR_NOMEM, "revoked signers");
+		return err_errno(e, ERR_NOMEM, "revoked signers and bundles");
 	trust->revoked = grown;
-	trust->revoked[trust->revoked_count++] = *signer;
+	trust->revoked[trust->revoked_count++] = *identity;
 	return 0;
 }
 

@@ -59,6 +59,11 @@ tests/bin/ipc_msg_pkgs := cmocka
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_libs := monitor ipc bundles base))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_pkgs := libcrypto jansson cmocka))
+UNIT_TESTS += monitor_revoked
+tests/bin/monitor_revoked_src := tests/unit/monitor_revoked_test.c
+tests/bin/monitor_revoked_libs := monitor bundles base
+tests/bin/monitor_revoked_pkgs := libcrypto jansson cmocka
+tests/bin/monitor_revoked_ldflags := -Wl,--wrap=renameat
 tests/bin/monitor_state_ldflags := -Wl,--wrap=renameat
 tests/bin/monitor_audit_ldflags := -Wl,--wrap=write,--wrap=fsync,--wrap=renameat
 tests/bin/monitor_admit_src := tests/unit/monitor_admit_test.c tests/unit/pki.c

@@ -60,6 +60,7 @@
 	X(POLICY_MALFORMED, "policy.malformed", 14, "correct policy.json; obs-policy(5) has the format")               \
 	X(POLICY_NAME, "policy.name", 14, "grant the signer this name: obsload trust add --names")                     \
 	X(POLICY_THRESHOLD, "policy.threshold", 14, "have it signed by more of the granted signers")                   \
+	X(POLICY_REVOKED, "policy.revoked", 14, "do not use it: this bundle was revoked here")                         \
 	/* gate 6: serial */                                                                                           \
 	X(SERIAL_DOWNGRADE, "serial.downgrade", 15, "install a newer one, or as root with --allow-downgrade")          \
 	X(SERIAL_REUSED, "serial.reused", 15, "build it with a higher serial: this one stands for other bytes")        \

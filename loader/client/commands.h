@@ -13,6 +13,7 @@ MUST_CHECK int command_list(const struct options *o, int argc, char **argv, stru
 MUST_CHECK int command_status(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_verify(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_trust(const struct options *o, int argc, char **argv, struct err *e);
+MUST_CHECK int command_revoke(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_set(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_params(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_events(const struct options *o, int argc, char **argv, struct err *e);

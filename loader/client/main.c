@@ -24,6 +24,8 @@ static const struct command commands[] = {
      OPTION_ALLOW_DOWNGRADE, 1, 1, command_verify},
     {"trust", "add CERT [--names PATTERN] | list | remove SIGNER", "who may sign, and which names", OPTION_NAMES, 1, 2,
      command_trust},
+    {"revoke", "CERT|IDENTITY [--undo] | --list", "what runs from a signer or bundle is detached, for good",
+     OPTION_UNDO | OPTION_LIST, 0, 1, command_revoke},
     {"set", "NAME PARAM=VALUE...", "change parameters while it runs", 0, 2, -1, command_set},
     {"params", "[NAME]", "parameters with type, range and value", 0, 0, 1, command_params},
     {"events", "[PATTERN...] [--where 'FIELD OP VALUE'] [--bundle PATTERN] [--last N] [--sample N] [--count N]",

@@ -13,6 +13,8 @@ static const struct option long_options[] = {
     {"sample", required_argument, NULL, OPTION_SAMPLE},
     {"count", required_argument, NULL, OPTION_COUNT},
     {"verify", no_argument, NULL, OPTION_CHAIN},
+    {"undo", no_argument, NULL, OPTION_UNDO},
+    {"list", no_argument, NULL, OPTION_LIST},
     {NULL, 0, NULL, 0},
 };
 

@@ -25,6 +25,8 @@ enum option_flag {
 	OPTION_SAMPLE = 1 << 9,
 	OPTION_COUNT = 1 << 10,
 	OPTION_CHAIN = 1 << 11, /* --verify */
+	OPTION_UNDO = 1 << 12,
+	OPTION_LIST = 1 << 13,
 	OPTIONS_GLOBAL = OPTION_JSON | OPTION_RUN_DIR | OPTION_HELP,
 };
 

@@ -20,6 +20,9 @@ enum control_op {
 	CONTROL_SET,          /* name; arg: "param=value" */
 	CONTROL_PARAMS,       /* name or "" */
 	CONTROL_AUDIT,        /* JSON: {"entries": [...]}, newest last; arg: how many at most, decimal */
+	CONTROL_REVOKE,       /* arg: identity or a prefix of at least 8, or "" and fd: PEM certificate */
+	CONTROL_REVOKE_UNDO,  /* the same */
+	CONTROL_REVOKE_LIST,
 	CONTROL_AUDIT_VERIFY, /* the whole chain: {"lines", "files", "since", "last", ...} */
 	CONTROL_OP_COUNT,
 };

@@ -1,6 +1,5 @@
 #include "loader/monitor/admit.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
@@ -12,8 +11,9 @@
 #include "loader/ipc/msg.h"
 #include "loader/ipc/unpacker.h"
 #include "loader/monitor/loop.h"
+#include "loader/monitor/revoked.h"
 
-enum { REVOKED_MAX_BYTES = 4 << 20, END_MS = 500 };
+enum { END_MS = 500 };
 
 /* ---- 1: the file ---- */
 
@@ -150,45 +150,16 @@ int admit_unpack(const struct admit_unpacker *unpacker, int sealed_fd, struct bu
 
 /* ---- 3 to 7: this host's word ---- */
 
-static int revoke_lines(char *text, struct trust *trust, struct err *e)
-{
-	unsigned number = 0;
-
-	for (char *line = text; line;) {
-		char *end = strchr(line, '\n');
-		if (end)
-			*end = '\0';
-		number++;
-		line[strcspn(line, "#")] = '\0';
-		while (isspace((unsigned char)*line))
-			line++;
-		size_t len = strlen(line);
-		while (len && isspace((unsigned char)line[len - 1]))
-			line[--len] = '\0';
-		struct digest signer;
-		if (len && !digest_parse(line, &signer))
-			return err_set(e, ERR_POLICY_MALFORMED, "revoked, line %u: 64 lower-case hex digits are due",
-				       number);
-		if (len && trust_revoke(trust, &signer, e))
-			return -1;
-		line = end ? end + 1 : NULL;
-	}
-	return 0;
-}
-
 static int revoke_listed(int config_fd, struct trust *trust, struct err *e)
 {
-	OWN_FREE uint8_t *text = NULL;
-	size_t size;
-	OWN_FD int fd = openat(config_fd, "revoked", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	OWN(revoked) struct revoked list = {0};
 
-	if (fd < 0)
-		return errno == ENOENT ? 0 : err_errno(e, ERR_POLICY_MALFORMED, "revoked");
-	if (file_read_fd(fd, REVOKED_MAX_BYTES, ERR_POLICY_MALFORMED, &text, &size, e))
-		return err_wrap(e, "revoked");
-	if (strlen((char *)text) != size)
-		return err_set(e, ERR_POLICY_MALFORMED, "revoked: not a text file");
-	return revoke_lines((char *)text, trust, e);
+	if (revoked_read(config_fd, &list, e))
+		return -1;
+	for (size_t i = 0; i < list.count; i++)
+		if (trust_revoke(trust, &list.one[i].digest, e))
+			return -1;
+	return 0;
 }
 
 int admit_trust(const char *config_dir, struct trust **trust, struct policy **policy, struct err *e)

@@ -32,8 +32,7 @@ MUST_CHECK int admit_unpack(const struct admit_unpacker *unpacker, int sealed_fd
 MUST_CHECK int admit_verify(const struct admit *admit, int sealed_fd, struct verified_bundle **out,
 			    struct gate_seen *seen, struct err *e);
 
-/* What the host trusts now: <config>/trust.d/(*).pem less the signers in <config>/revoked (one 64-hex identity a line,
- * '#' starts a comment), and <config>/policy.json. */
+/* What the host trusts now: <config>/trust.d/(*).pem less what <config>/revoked lists, and <config>/policy.json. */
 MUST_CHECK int admit_trust(const char *config_dir, struct trust **trust, struct policy **policy, struct err *e);
 
 #endif

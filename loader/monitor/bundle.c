@@ -353,21 +353,39 @@ int bundle_new(struct verified_bundle **verified, struct kernel_bundle **kernel,
 	return 0;
 }
 
-int bundle_new_idle(const char *name, enum bundle_condition condition, const struct err *why, struct bundle **out,
-		    struct err *e)
+static void rest(struct bundle *bundle, enum bundle_condition condition, const struct err *why)
 {
-	struct bundle *bundle = calloc(1, sizeof(*bundle));
 	char text[ERR_FRAMES * ERR_FRAME_BYTES];
 
-	if (!bundle)
-		return err_errno(e, ERR_NOMEM, "bundle %s", name);
-	snprintf(bundle->name, sizeof(bundle->name), "%s", name);
 	bundle->condition = condition;
 	snprintf(bundle->reason, sizeof(bundle->reason), "%.*s [%s]", BUNDLE_REASON_BYTES - 80,
 		 err_text(why, text, sizeof(text)), err_name(why->code));
 	bundle->iterate_ms = UINT64_MAX;
+}
+
+int bundle_new_idle(const char *name, enum bundle_condition condition, const struct err *why, struct bundle **out,
+		    struct err *e)
+{
+	struct bundle *bundle = calloc(1, sizeof(*bundle));
+
+	if (!bundle)
+		return err_errno(e, ERR_NOMEM, "bundle %s", name);
+	snprintf(bundle->name, sizeof(bundle->name), "%s", name);
+	rest(bundle, condition, why);
 	*out = bundle;
 	return 0;
+}
+
+int bundle_refuse(struct bundles *b, struct bundle *bundle, const struct err *why, struct err *e)
+{
+	int rc = bundle_retire(b, bundle, e);
+
+	drop_samples(bundle);
+	kernel_close(&bundle->kernel);
+	verified_bundle_free(&bundle->verified);
+	bundle->handle = 0;
+	rest(bundle, BUNDLE_REFUSED, why);
+	return rc;
 }
 
 void bundle_free(struct bundle **bundle)

@@ -108,8 +108,8 @@ static int check_stored_serial(void *ctx, const struct manifest *m, const struct
 	return 0;
 }
 
-static int verify_stored(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
-			 struct verified_bundle **out, struct err *e)
+int bundles_verify_stored(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
+			  struct verified_bundle **out, struct err *e)
 {
 	struct admit admit = b->admit;
 	OWN_FD int fd = -1;
@@ -158,7 +158,7 @@ static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_
 	bool adopted = false;
 
 	*gate = true;
-	if (verify_stored(b, stored, seen, &verified, e)) {
+	if (bundles_verify_stored(b, stored, seen, &verified, e)) {
 		/* What is not verified does not run, also when it was running a moment ago. */
 		if (kernel_remove_pins(&b->host, stored->name, stored->serial, &undo))
 			log_err(LOG_LEVEL_ERROR, &undo);
@@ -181,15 +181,13 @@ static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_
 	return 0;
 }
 
-static int start_one(struct bundles *b, struct state_bundle *stored, struct err *e)
+int bundles_bring_up(struct bundles *b, struct state_bundle *stored, struct bundle **out, struct err *e)
 {
 	struct err why = ERR_INIT;
 	struct bundle *bundle = NULL;
 	struct gate_seen seen;
 	bool gate;
 
-	if (b->count == BUNDLES_MAX)
-		return err_set(e, ERR_LIMIT, "more than %d bundles", BUNDLES_MAX);
 	memset(&seen, 0, sizeof(seen));
 	b->seen = &seen;
 	int rc = bring_up(b, stored, &seen, &bundle, &gate, &why);
@@ -200,11 +198,23 @@ static int start_one(struct bundles *b, struct state_bundle *stored, struct err 
 	b->seen = NULL;
 	if (rc && bundle_new_idle(stored->name, gate ? BUNDLE_REFUSED : BUNDLE_STOPPED, &why, &bundle, e))
 		return -1;
+	if (rc)
+		bundle_notice(b, stored->name, stored->serial, "refused", why.code);
+	*out = bundle;
+	return 0;
+}
+
+static int start_one(struct bundles *b, struct state_bundle *stored, struct err *e)
+{
+	struct bundle *bundle = NULL;
+
+	if (b->count == BUNDLES_MAX)
+		return err_set(e, ERR_LIMIT, "more than %d bundles", BUNDLES_MAX);
+	if (bundles_bring_up(b, stored, &bundle, e))
+		return -1;
 	b->bundle[b->count++] = bundle;
 	if (bundle->verified)
 		bundle_enter(b, bundle);
-	else
-		bundle_notice(b, stored->name, stored->serial, "refused", why.code);
 	return 0;
 }
 

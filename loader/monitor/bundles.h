@@ -110,6 +110,13 @@ MUST_CHECK int bundles_set(struct bundles *b, const struct bundles_request *requ
 /* Brings programs in line with the interfaces that changed, a few at a time; *next_ms as for bundles_tick. */
 void bundles_follow(struct bundles *b, uint64_t now_ms, uint64_t *next_ms);
 
+/* Steps 2 to 7 for the stored bytes of what is installed: certificates may have expired since. */
+MUST_CHECK int bundles_verify_stored(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
+				     struct verified_bundle **out, struct err *e);
+/* Verifies what is stored, and adopts its pins or attaches it; audited. A bundle that does not come up is no error: it is
+ * idle then, and nothing of it is attached. The caller puts it into the set, and then enters it. */
+MUST_CHECK int bundles_bring_up(struct bundles *b, struct state_bundle *stored, struct bundle **out, struct err *e);
+
 /* NULL if no such name is installed. */
 struct bundle *bundles_find(const struct bundles *b, const char *name);
 
@@ -146,6 +153,8 @@ void bundle_enter(struct bundles *b, struct bundle *bundle);
  * also where no worker runs: what is lost then is logged. It must still be in the set, so that a worker that starts
  * meanwhile knows of it. Goes on over errors. */
 MUST_CHECK int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e);
+/* Retires one that the gate refuses now; it stays in the set, idle, whatever fails. */
+MUST_CHECK int bundle_refuse(struct bundles *b, struct bundle *bundle, const struct err *why, struct err *e);
 void bundle_hand_over(const struct bundles *b, struct bundle *bundle);
 void bundle_sample(struct bundles *b, struct bundle *bundle, uint64_t now_ms, uint64_t *next_ms);
 /* An obs.bundle event: "installed", "removed", "refused", "upgraded". */

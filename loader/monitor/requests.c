@@ -4,12 +4,23 @@
 
 #include "bundles/base/json.h"
 #include "loader/monitor/control.h"
+#include "loader/monitor/revoke.h"
+#include "loader/monitor/revoked.h"
 #include "loader/monitor/show.h"
 #include "loader/monitor/trust.h"
 
 enum { PARAM_TEXT_BYTES = 4096, AUDIT_DEFAULT = 100 };
 
 typedef int request_fn(struct control_call *call, json_t **out, struct err *e);
+
+static int check_file(const struct control_call *call, const char *what, struct err *e)
+{
+	int flags = call->fd < 0 ? -1 : fcntl(call->fd, F_GETFL);
+
+	if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
+		return err_set(e, ERR_DAEMON_PROTOCOL, "the request comes without its %s", what);
+	return 0;
+}
 
 /* ---- bundles ---- */
 
@@ -206,6 +217,54 @@ static int request_trust_list(struct control_call *call, json_t **out, struct er
 	return 0;
 }
 
+/* ---- revocation ---- */
+
+static json_t *show_effects(const struct revoke_result *r, bool runs)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < r->effect_count; i++)
+		if (r->effect[i].runs == runs)
+			json_array_append_new(names, show_text(r->effect[i].name));
+	return names;
+}
+
+static int request_revoke(struct control_call *call, json_t **out, struct err *e)
+{
+	bool undo = call->request->op == CONTROL_REVOKE_UNDO;
+	struct revoke_result r;
+
+	if (!call->request->arg[0] && check_file(call, "certificate", e))
+		return -1;
+	if ((undo ? revoke_undo : revoke_add)(call->control->bundles, &call->as, call->request->arg, call->fd, &r, e))
+		return -1;
+	*out =
+	    json_pack("{s:o,s:o,s:s,s:o,s:o}", "identity", show_digest(&r.digest), "what", show_text(r.what), "action",
+		      undo        ? "undone"
+		      : r.changed ? "revoked"
+				  : "already revoked",
+		      "running", show_effects(&r, true), undo ? "refused" : "detached", show_effects(&r, false));
+	return 0;
+}
+
+static int request_revoke_list(struct control_call *call, json_t **out, struct err *e)
+{
+	const char *config = call->control->bundles->admit.config_dir;
+	OWN(revoked) struct revoked list = {0};
+	OWN_FD int config_fd = open(config, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (config_fd < 0)
+		return err_errno(e, ERR_IO, "%s", config);
+	if (revoked_read(config_fd, &list, e))
+		return -1;
+	json_t *lines = json_array();
+	for (size_t i = 0; i < list.count; i++)
+		json_array_append_new(lines, json_pack("{s:o,s:o}", "identity", show_digest(&list.one[i].digest),
+						       "note", show_text(list.one[i].note)));
+	*out = json_pack("{s:o}", "revoked", lines);
+	return 0;
+}
+
 /* ---- audit ---- */
 
 static int request_audit(struct control_call *call, char **out, struct err *e)
@@ -240,6 +299,7 @@ static const struct {
 	request_fn *fn;
 	const char *file;   /* what its descriptor is, NULL: takes none */
 	const char *action; /* in the audit log, where it also stands if it is refused; NULL: it changes nothing */
+	bool root;          /* for root alone */
 } requests[CONTROL_OP_COUNT] = {
     [CONTROL_INSTALL] = {request_install, "bundle", "install"},
     [CONTROL_VERIFY] = {request_verify, "bundle", "verify"},
@@ -251,6 +311,9 @@ static const struct {
     [CONTROL_TRUST_REMOVE] = {request_trust_remove, NULL, "trust_remove"},
     [CONTROL_SET] = {request_set, NULL, "set"},
     [CONTROL_PARAMS] = {request_params, NULL, NULL},
+    [CONTROL_REVOKE] = {request_revoke, NULL, "revoke"},
+    [CONTROL_REVOKE_UNDO] = {request_revoke, NULL, "revoke_undo", .root = true},
+    [CONTROL_REVOKE_LIST] = {request_revoke_list, NULL, NULL},
     [CONTROL_AUDIT_VERIFY] = {request_audit_verify, NULL, NULL},
 };
 
@@ -260,11 +323,10 @@ static int answer(struct control_call *call, json_t **json, struct err *e)
 
 	if ((call->request->flags & CONTROL_ALLOW_DOWNGRADE) && !call->root)
 		return err_set(e, ERR_DAEMON_DENIED, "only root may downgrade");
-	if (requests[op].file) {
-		int flags = call->fd < 0 ? -1 : fcntl(call->fd, F_GETFL);
-		if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
-			return err_set(e, ERR_DAEMON_PROTOCOL, "the request comes without its %s", requests[op].file);
-	}
+	if (requests[op].root && !call->root)
+		return err_set(e, ERR_DAEMON_DENIED, "%s: only root may do that", requests[op].action);
+	if (requests[op].file && check_file(call, requests[op].file, e))
+		return -1;
 	return requests[op].fn(call, json, e);
 }
 

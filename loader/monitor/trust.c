@@ -37,7 +37,7 @@ static struct state_bundle about_signer(const struct digest *signer)
 	return about;
 }
 
-static int read_cert(int fd, struct cert **out, struct err *e)
+int trust_read_certificate(int fd, struct cert **out, struct err *e)
 {
 	OWN_FREE uint8_t *pem = NULL;
 	struct stat st;
@@ -114,7 +114,7 @@ int trust_store_add(struct bundles *b, const struct bundles_request *request, in
 
 	if (!pattern[0])
 		pattern = "*";
-	if (check_pattern(pattern, e) || read_cert(pem_fd, &cert, e) || open_config(b, &config_fd, e) ||
+	if (check_pattern(pattern, e) || trust_read_certificate(pem_fd, &cert, e) || open_config(b, &config_fd, e) ||
 	    admit_trust(b->admit.config_dir, &trust, &policy, e))
 		return -1;
 	cert_info(cert, &info);

@@ -11,6 +11,8 @@ enum { TRUST_NAMES_BYTES = 1024 };
 MUST_CHECK int trust_store_add(struct bundles *b, const struct bundles_request *request, int pem_fd,
 			       const char *pattern, struct cert_info *out, char names[static TRUST_NAMES_BYTES],
 			       struct err *e);
+/* Of a regular file, from its start. ERR_REQUEST_INVALID, ERR_CERTIFICATE_MALFORMED. */
+MUST_CHECK int trust_read_certificate(int fd, struct cert **out, struct err *e);
 /* signer: 64 hex, or a prefix of at least 8 that only one has. Removes certificate and grants. ERR_TRUST_UNKNOWN. */
 MUST_CHECK int trust_store_remove(struct bundles *b, const struct bundles_request *request, const char *signer,
 				  struct cert_info *out, struct err *e);

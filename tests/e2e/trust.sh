@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trust over time: what the audit log proves.
+# Trust over time: what the audit log proves, and what is taken back.
 # Functions are called by check, and daemon_start takes no words of this script:
 # shellcheck disable=SC2317,SC2119
 # shellcheck source=tests/e2e/lib.sh
@@ -53,10 +53,17 @@ signer_of() {
 state_of() { load list --json | jq -r --arg n "$1" '.bundles[] | select(.name == $n) | .state'; }
 last_audit() { load audit --json --last 1 | jq -c ".entries[-1] | $1"; }
 
+id_of() { load status "$1" --json | jq -r '.bundles[].programs[].id'; }
+gone() { ! bpftool prog show id "$1" >/dev/null 2>&1; }
+reason_code() { load status "$1" --json | jq -r '.bundles[0].reason' | grep -o '\[[a-z._]*\]$'; }
+
 make_signer one
 make_signer two
 bundle test/a 2 a2.tar one
 bundle test/a 3 a3.tar one
+bundle test/b 1 b.tar one two
+bundle test/c 1 c.tar two
+bundle both/d 1 d.tar one two
 
 # ---- audit ----
 # A member of the control group may do everything but what is root's.
@@ -106,8 +113,76 @@ daemon_stop
 # A crash behind the line and before its mark, and one within a line.
 prev=$(jq -r .last "$E2E_TMP/state/audit.json")
 printf '{"time":"2026-11-22T10:00:00.000000Z","action":"set","verdict":"done","prev":"%s"}\n' "$prev" >>"$E2E_TMP/state/audit.log"
-daemon_start
+daemon_start --control-group nogroup
 check_eq audit_crash_told recover "$(load audit --json --last 3 | jq -r '.entries[].action' | grep recover)"
 check audit_crash_is_no_break load audit --verify
+
+# ---- revocation ----
+check_eq nothing_revoked "nothing is revoked" "$(load revoke --list)"
+check trust_two load trust add "$E2E_TMP/two/signer.pem" --names 'test/*'
+check install_b load install "$E2E_TMP/b.tar"
+check install_c load install "$E2E_TMP/c.tar"
+# One grant that needs both signers.
+jq --arg one "$(signer_of one)" --arg two "$(signer_of two)" \
+	'.grants += [{"names": ["both/*"], "signers": [$one, $two], "threshold": 2}]' "$E2E_TMP/etc/policy.json" >"$E2E_TMP/policy"
+cp "$E2E_TMP/policy" "$E2E_TMP/etc/policy.json"
+check install_d load install "$E2E_TMP/d.tar"
+a=$(id_of test/a) b=$(id_of test/b) c=$(id_of test/c) d=$(id_of both/d)
+check_refused revoke_unknown_prefix_refused trust.unknown 21 load revoke 0123456789
+check_refused revoke_nothing_refused usage 2 load revoke
+check_refused revoke_list_and_more_refused usage 2 load revoke --list "$(signer_of one)"
+check_refused revoke_no_certificate_refused certificate.malformed 11 load revoke "$E2E_TMP/b.tar"
+load revoke "$E2E_TMP/one/signer.pem" --json >"$E2E_TMP/revoked" || true
+check_eq revoke_signer_tells '["revoked","signer CN=one",["both/d","test/a"],["test/b"]]' \
+	"$(jq -c '[.action, .what, (.detached | sort), .running]' "$E2E_TMP/revoked")"
+check revoke_detaches wait_for 5 gone "$a"
+check_eq revoke_says_why "[certificate.revoked]" "$(reason_code test/a)"
+check_eq revoke_other_signer_goes_on "$b $c running" "$(id_of test/b) $(id_of test/c) $(state_of test/b)"
+check revoke_threshold_detaches wait_for 5 gone "$d"
+check_eq revoke_threshold_says_why "[policy.threshold]" "$(reason_code both/d)"
+check_eq revoke_leaves_no_pin "b c" "$(cd "$E2E_TMP/bpf/obsload/test" && echo *)"
+check_eq revoke_audited '["detach","certificate.revoked"] ["detach","policy.threshold"] ["keep",null] ["revoke",0]' \
+	"$(load audit --json --last 4 | jq -c '.entries[] | if .action == "revoke" then [.action, .uid] else [.action, .code] end' | sort | xargs -d'\n')"
+check_refused revoked_signer_refused certificate.revoked 11 load install "$E2E_TMP/a3.tar"
+check_eq revoke_list "$(signer_of one) true" \
+	"$(load revoke --list --json | jq -r '.revoked[] | [.identity, (.note | startswith("signer CN=one; 20"))] | join(" ")')"
+check_eq revoke_again_says_so "already revoked" "$(load revoke "$(signer_of one)" --json | jq -r .action)"
+daemon_stop
+daemon_start --control-group nogroup
+check_eq revoked_after_restart "refused refused $b" "$(state_of test/a) $(state_of both/d) $(id_of test/b)"
+check_eq revoked_not_attached_by_restart "b c" "$(cd "$E2E_TMP/bpf/obsload/test" && echo *)"
+check_refused undo_by_group_refused daemon.denied 4 as_group revoke --undo "$(signer_of one)"
+check_eq undo_by_group_audited '["revoke_undo","refused","daemon.denied",65534]' "$(last_audit '[.action, .verdict, .code, .uid]')"
+check_refused undo_of_what_is_not_revoked trust.unknown 21 load revoke --undo "$(signer_of two)"
+check_eq undo_runs_again '["undone",["both/d","test/a"]]' \
+	"$(load revoke --undo "$(signer_of one | cut -c1-12)" --json | jq -c '[.action, (.running | sort)]')"
+check_eq undone_running "running running" "$(state_of test/a) $(state_of both/d)"
+
+# A bundle, whoever signed it. A member of the control group may revoke.
+digest=$(load list --json | jq -r '.bundles[] | select(.name == "test/b") | .digest')
+check revoke_bundle as_group revoke "${digest:0:16}"
+check revoke_bundle_detaches wait_for 5 gone "$b"
+check_eq revoke_bundle_others_run "running running" "$(state_of test/a) $(state_of test/c)"
+check_refused revoked_bundle_refused policy.revoked 14 load install "$E2E_TMP/b.tar"
+check_eq revoked_bundle_audited "[\"refused\",\"policy.revoked\",\"$digest\",2]" "$(last_audit '[.verdict, .code, .digest, (.signers | length)]')"
+# The file is the operator's too: what he wrote stays.
+printf '# of the fleet\n%064d # gone for ever' 7 >>"$E2E_TMP/etc/revoked"
+check undo_bundle load revoke --undo "$digest"
+check_eq undo_keeps_the_rest "$(printf '# of the fleet\n%064d # gone for ever' 7)" "$(cat "$E2E_TMP/etc/revoked")"
+check_eq undone_bundle_running running "$(state_of test/b)"
+# What nobody has seen here yet.
+check_eq revoke_unknown "not known here" "$(load revoke "$(printf '%064d' 9)" --json | jq -r .what)"
+# A crash after the line was written and before anything was detached.
+b=$(id_of test/b)
+daemon_stop
+echo "$digest" >>"$E2E_TMP/etc/revoked"
+check crash_program_still_attached bpftool prog show id "$b"
+daemon_start
+check crash_next_start_detaches wait_for 5 gone "$b"
+check_eq crash_next_start_says_why "[policy.revoked]" "$(reason_code test/b)"
+echo broken >>"$E2E_TMP/etc/revoked"
+check_refused malformed_list_refused policy.malformed 14 load install "$E2E_TMP/c.tar"
+sed -i '$d' "$E2E_TMP/etc/revoked"
+check audit_of_revocations_holds load audit --verify
 daemon_stop
 e2e_done

@@ -239,6 +239,23 @@ static void installed_bundle_outlives_its_certificate(void **state)
 	expect_gate(ERR_CERTIFICATE_REVOKED, (struct gate){.trust = trust, .installed = true}, (struct parts){});
 }
 
+static void revoked_manifest_refused_whoever_signed(void **state)
+{
+	OWN(trust) struct trust *trust = pki_trust(alice, bob, NULL);
+	struct gate gate = {.trust = trust};
+
+	(void)state;
+	expect_gate(ERR_NONE, gate, (struct parts){.signers = SIGNERS(alice)});
+	const struct digest digest = seen.manifest;
+	assert_int_equal(trust_revoke(trust, &digest, &e), 0);
+	expect_gate(ERR_POLICY_REVOKED, gate, (struct parts){.signers = SIGNERS(alice, bob)});
+	gate.installed = true;
+	expect_gate(ERR_POLICY_REVOKED, gate, (struct parts){.signers = SIGNERS(bob)});
+	assert_int_equal(seen.signer_count, 1);
+	/* Before it is parsed, and after somebody trusted signed it. */
+	expect_gate(ERR_SIGNATURE_UNTRUSTED, gate, (struct parts){.signers = SIGNERS(mallory)});
+}
+
 /* The manifest is looked at only after a signature held: garbage in it is told as such only then. */
 static void signature_before_manifest(void **state)
 {
@@ -402,6 +419,7 @@ int main(void)
 	    cmocka_unit_test(signature_under_other_name_refused),
 	    cmocka_unit_test(gravest_reason_told_when_none_counts),
 	    cmocka_unit_test(installed_bundle_outlives_its_certificate),
+	    cmocka_unit_test(revoked_manifest_refused_whoever_signed),
 	    cmocka_unit_test(signature_before_manifest),
 	    cmocka_unit_test(missing_object_refused),
 	    cmocka_unit_test(unlisted_object_refused),
