@@ -26,6 +26,9 @@ const char *manifest_place_text(const struct place *at, char text[static PLACE_B
 int manifest_place_error(const struct place *at, struct err *e, enum err_code code, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
+/* manifest.syntax: the value is of another type than wanted. */
+int manifest_type_error(const struct json_t *value, const struct place *at, const char *wanted, struct err *e);
+
 /* What a hook sees. Items are parsed in the order of their table: earlier ones of base and m are there. */
 struct item_hooks {
 	/* value is NULL where the key is absent. */
