@@ -4,37 +4,13 @@
 #include <string.h>
 
 #include "bundles/base/own.h"
+#include "keys/flow_value.h"
 
 /* Past these bounds nothing is proven: the answer is "any" and both flags. */
 enum {
-	REGISTERS = 11,
-	STACK_WORDS = 128, /* 512 bytes in units of 4 */
-	VALUES = 4,        /* constants that one register may hold */
 	MAX_INSNS = 1 << 16,
 	MAX_LABELS = 1 << 13, /* jump targets of one function */
 	MAX_STEPS = 1 << 22,  /* instructions looked at, over all rounds */
-};
-
-enum value_kind {
-	NOTHING, /* not reached */
-	NUMBERS, /* one of value[0..count) */
-	MEMORY,  /* any number, or a pointer that is none of those below: map value, ring record, kernel object */
-	OUTER,   /* the same, or a pointer into a calling function's stack */
-	FRAME,   /* own stack, at one of value[0..count) from its top; count 0: anywhere in it */
-	CONTEXT,
-	ANY,
-	UPPER, /* stack only: the upper half of an 8-byte value */
-};
-
-struct value {
-	uint8_t kind, count;
-	bool wide; /* stack only: 8 bytes */
-	int64_t value[VALUES];
-};
-
-struct state {
-	struct value reg[REGISTERS];
-	struct value stack[STACK_WORDS];
 };
 
 /* Functions of .text that a program calls, with all that they may be given. */
@@ -61,232 +37,6 @@ struct analysis {
 	struct callees *callees;
 };
 
-static const struct value any_value = {.kind = ANY};
-static const struct value memory_value = {.kind = MEMORY};
-
-/* ---- values ---- */
-
-static struct value number(int64_t n)
-{
-	return (struct value){.kind = NUMBERS, .count = 1, .value = {n}};
-}
-
-static bool value_equal(const struct value *a, const struct value *b)
-{
-	return a->kind == b->kind && a->count == b->count && a->wide == b->wide &&
-	       memcmp(a->value, b->value, sizeof(a->value)) == 0;
-}
-
-static bool add_number(struct value *v, int64_t n)
-{
-	uint8_t at = 0;
-
-	while (at < v->count && v->value[at] < n)
-		at++;
-	if (at < v->count && v->value[at] == n)
-		return true;
-	if (v->count == VALUES)
-		return false;
-	memmove(v->value + at + 1, v->value + at, (v->count - at) * sizeof(n));
-	v->value[at] = n;
-	v->count++;
-	return true;
-}
-
-static struct value join(const struct value *a, const struct value *b)
-{
-	struct value out = *a;
-
-	if (a->kind == NOTHING)
-		return *b;
-	if (b->kind == NOTHING || value_equal(a, b))
-		return *a;
-	if (a->wide != b->wide)
-		return any_value;
-	if (a->kind <= OUTER && b->kind <= OUTER && (a->kind > NUMBERS || b->kind > NUMBERS))
-		return (struct value){.kind = a->kind > b->kind ? a->kind : b->kind, .wide = a->wide};
-	if (a->kind != b->kind || (a->kind != NUMBERS && a->kind != FRAME))
-		return any_value;
-	bool known = a->count && b->count;
-	for (uint8_t i = 0; known && i < b->count; i++)
-		known = add_number(&out, b->value[i]);
-	if (known)
-		return out;
-	return (struct value){.kind = a->kind == FRAME ? FRAME : MEMORY, .wide = a->wide};
-}
-
-static bool no_pointer_to_pass(const struct value *v)
-{
-	return v->kind == NUMBERS || v->kind == MEMORY;
-}
-
-/* ---- the stack ---- */
-
-static void stack_forget(struct state *s, bool pointers)
-{
-	for (size_t i = 0; i < STACK_WORDS; i++)
-		if (pointers)
-			s->stack[i] = any_value;
-		else if (s->stack[i].kind == NUMBERS)
-			s->stack[i] = (struct value){.kind = MEMORY, .wide = s->stack[i].wide};
-}
-
-/* Index of the 4-byte word at offset from the frame's top, -1 if unknown. */
-static int stack_word(int64_t offset)
-{
-	if (offset < -(int64_t)STACK_WORDS * 4 || offset >= 0)
-		return -1;
-	return (int)((offset + (int64_t)STACK_WORDS * 4) / 4);
-}
-
-/* What is overwritten in part is no pointer any more. */
-static void stack_clear_word(struct state *s, int word)
-{
-	if (s->stack[word].kind == UPPER && word > 0)
-		s->stack[word - 1] = memory_value;
-	if (s->stack[word].wide && word + 1 < STACK_WORDS)
-		s->stack[word + 1] = memory_value;
-	s->stack[word] = memory_value;
-}
-
-static void stack_store(struct state *s, int64_t offset, unsigned size, const struct value *v)
-{
-	int word = stack_word(offset);
-
-	if (word < 0 || (size == 8 && offset % 8)) {
-		stack_forget(s, true);
-		return;
-	}
-	stack_clear_word(s, word);
-	if (size == 8) {
-		stack_clear_word(s, word + 1);
-		s->stack[word] = *v;
-		s->stack[word].wide = true;
-		s->stack[word + 1] = (struct value){.kind = UPPER};
-	} else if (size == 4 && offset % 4 == 0 && v->kind == NUMBERS) {
-		s->stack[word] = *v;
-	}
-}
-
-/* Somewhere in the stack. Only 8 bytes that may be a pointer can put one there; what was a pointer and is overwritten by
- * anything else is a number to the verifier, which lets nobody store through it. */
-static void stack_store_anywhere(struct state *s, unsigned size, const struct value *v)
-{
-	stack_forget(s, size == 8 && !no_pointer_to_pass(v));
-}
-
-static struct value stack_load(const struct state *s, int64_t offset, unsigned size)
-{
-	int word = stack_word(offset);
-	struct value v;
-
-	if (word < 0 || (size == 8 && offset % 8))
-		return any_value;
-	v = s->stack[word];
-	if ((size == 8 && v.wide) || (size == 4 && offset % 4 == 0 && !v.wide && v.kind == NUMBERS)) {
-		v.wide = false;
-		return v;
-	}
-	/* Less than a whole pointer is a number. */
-	if (size < 8 || (v.kind <= OUTER && s->stack[word + 1].kind <= OUTER))
-		return memory_value;
-	return any_value;
-}
-
-/* ---- instructions ---- */
-
-static int64_t compute(uint8_t op, int64_t a, int64_t b, bool narrow, bool *known)
-{
-	uint64_t x = narrow ? (uint32_t)a : (uint64_t)a, y = narrow ? (uint32_t)b : (uint64_t)b, r = 0;
-	unsigned bits = narrow ? 31 : 63;
-
-	switch (op) {
-	case BPF_MOV:
-		r = y;
-		break;
-	case BPF_ADD:
-		r = x + y;
-		break;
-	case BPF_SUB:
-		r = x - y;
-		break;
-	case BPF_MUL:
-		r = x * y;
-		break;
-	case BPF_OR:
-		r = x | y;
-		break;
-	case BPF_AND:
-		r = x & y;
-		break;
-	case BPF_XOR:
-		r = x ^ y;
-		break;
-	case BPF_LSH:
-		r = x << (y & bits);
-		break;
-	case BPF_RSH:
-		r = x >> (y & bits);
-		break;
-	case BPF_ARSH:
-		r = narrow ? (uint64_t)((int32_t)x >> (y & bits)) : (uint64_t)((int64_t)x >> (y & bits));
-		break;
-	case BPF_NEG:
-		r = 0 - x;
-		break;
-	default:
-		*known = false;
-	}
-	return narrow ? (int64_t)(uint32_t)r : (int64_t)r;
-}
-
-static struct value numbers(uint8_t op, const struct value *a, const struct value *b, bool narrow)
-{
-	struct value out = {.kind = NUMBERS};
-	bool known = true;
-
-	for (uint8_t i = 0; i < a->count; i++)
-		for (uint8_t k = 0; k < b->count; k++)
-			if (!add_number(&out, compute(op, a->value[i], b->value[k], narrow, &known)))
-				known = false;
-	return known ? out : memory_value;
-}
-
-static struct value alu(const struct bpf_insn *insn, const struct value *dst, const struct value *src)
-{
-	uint8_t op = BPF_OP(insn->code);
-	bool narrow = BPF_CLASS(insn->code) == BPF_ALU;
-
-	/* Moves and divisions that extend signs (offset set, Linux 6.6). */
-	if (insn->off)
-		return any_value;
-	if (op == BPF_MOV && src->kind == NUMBERS) {
-		struct value zero = number(0);
-		return numbers(op, &zero, src, narrow);
-	}
-	if (op == BPF_MOV)
-		return narrow ? memory_value : *src;
-	if (op != BPF_END && dst->kind == NUMBERS && src->kind == NUMBERS)
-		return numbers(op, dst, src, narrow);
-	/* The verifier makes a number of every pointer that is not added to or subtracted from. */
-	if (narrow || (op != BPF_ADD && op != BPF_SUB))
-		return memory_value;
-	if (dst->kind == FRAME && src->kind <= OUTER) {
-		struct value out = {.kind = ANY};
-		if (src->kind == NUMBERS && dst->count)
-			out = numbers(op, dst, src, false);
-		return out.kind == NUMBERS ? (out.kind = FRAME, out) : (struct value){.kind = FRAME};
-	}
-	/* A pointer and a number are a pointer of that kind, which the verifier keeps in bounds. */
-	if (dst->kind <= OUTER && src->kind <= OUTER)
-		return (struct value){.kind = dst->kind == OUTER || src->kind == OUTER ? OUTER : MEMORY};
-	if (dst->kind == CONTEXT && src->kind <= MEMORY)
-		return *dst;
-	if (op == BPF_ADD && src->kind == CONTEXT && dst->kind <= MEMORY)
-		return *src;
-	return any_value;
-}
-
 static void store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark, const struct value *v)
 {
 	static const unsigned sizes[] = {4, 2, 1, 8};
@@ -298,10 +48,10 @@ static void store(struct analysis *a, struct state *s, const struct bpf_insn *in
 		a->flow->writes_context = true;
 	/* A CO-RE relocation changes the offset. */
 	if (to->kind == FRAME && to->count == 1 && !(mark & CODE_CORE))
-		stack_store(s, to->value[0] + insn->off, size, v);
+		frame_store(s, to->value[0] + insn->off, size, v);
 	else if (to->kind == FRAME || to->kind == ANY)
-		stack_store_anywhere(s, size, v);
-	if ((to->kind == OUTER || to->kind == ANY) && size == 8 && !no_pointer_to_pass(v))
+		frame_store_anywhere(s, size, v);
+	if ((to->kind == OUTER || to->kind == ANY) && size == 8 && !value_no_pointer(v))
 		a->callees->planted = true;
 	if (to->kind == ANY)
 		a->flow->writes_memory = true;
@@ -314,11 +64,11 @@ static struct value load(const struct state *s, const struct bpf_insn *insn, uin
 	unsigned size = sizes[BPF_SIZE(insn->code) >> 3];
 
 	if (from->kind == FRAME && from->count == 1 && !(mark & CODE_CORE) && BPF_MODE(insn->code) == BPF_MEM)
-		return stack_load(s, from->value[0] + insn->off, size);
+		return frame_load(s, from->value[0] + insn->off, size);
 	/* The context gives pointers to the packet, also as 4 bytes. Elsewhere only a stack holds pointers of that kind. */
 	if (from->kind <= MEMORY || ((from->kind == FRAME || from->kind == OUTER) && size < 8))
-		return memory_value;
-	return any_value;
+		return value_memory;
+	return value_any;
 }
 
 /* Helpers that run a function of the object, which may get the address of this stack. */
@@ -346,7 +96,7 @@ static void reach(struct analysis *a, uint32_t callee, const struct value *r)
 		struct value given = r[i];
 		if (given.kind == FRAME)
 			given = (struct value){.kind = OUTER};
-		struct value joined = join(&to->argument[i], &given);
+		struct value joined = value_join(&to->argument[i], &given);
 		if (to->reached && value_equal(&joined, &to->argument[i]))
 			continue;
 		to->argument[i] = joined;
@@ -370,14 +120,14 @@ static void call(struct analysis *a, struct state *s, size_t at)
 	if (insn->src_reg == BPF_PSEUDO_CALL && (callee || !(a->section->mark[a->first + at] & CODE_RELOCATED)))
 		reach(a, callee, s->reg); /* else: an extern, a kernel function */
 	for (int r = 0; r <= 5; r++)
-		s->reg[r] = any_value;
+		s->reg[r] = value_any;
 	/* It may have written numbers through a pointer to the stack; a function of the object also pointers. */
-	stack_forget(s, a->callees->wary && (!helper || calls_back(insn->imm)));
+	frame_forget(s, a->callees->wary && (!helper || calls_back(insn->imm)));
 	if (!helper)
 		return;
 	if (insn->imm == BPF_FUNC_tail_call)
 		a->flow->any = true;
-	s->reg[0] = memory_value; /* no helper returns a pointer to a packet, the context or a stack */
+	s->reg[0] = value_memory; /* no helper returns a pointer to a packet, the context or a stack */
 }
 
 /* ---- the order of things ---- */
@@ -401,7 +151,7 @@ static void flow_to(struct analysis *a, size_t target, const struct state *s)
 	for (size_t i = 0; i < REGISTERS + STACK_WORDS; i++) {
 		struct value *to = i < REGISTERS ? &known->reg[i] : &known->stack[i - REGISTERS];
 		const struct value *from = i < REGISTERS ? &s->reg[i] : &s->stack[i - REGISTERS];
-		struct value joined = join(to, from);
+		struct value joined = value_join(to, from);
 		if (value_equal(&joined, to))
 			continue;
 		*to = joined;
@@ -446,11 +196,11 @@ static bool branch(struct analysis *a, struct state *s, size_t at, const struct 
 		return false;
 	}
 	if (op == BPF_JEQ && with_number)
-		s->reg[insn->dst_reg] = number(insn->imm);
+		s->reg[insn->dst_reg] = value_number(insn->imm);
 	flow_to(a, at + 1 + (size_t)(int64_t)insn->off, s);
 	s->reg[insn->dst_reg] = before;
 	if (op == BPF_JNE && with_number)
-		s->reg[insn->dst_reg] = number(insn->imm);
+		s->reg[insn->dst_reg] = value_number(insn->imm);
 	return true;
 }
 
@@ -459,7 +209,8 @@ static bool step(struct analysis *a, struct state *s, size_t *at)
 {
 	const struct bpf_insn *insn = &a->section->insn[a->first + *at];
 	uint8_t mark = a->section->mark[a->first + *at];
-	struct value operand = BPF_SRC(insn->code) == BPF_X ? s->reg[insn->src_reg % REGISTERS] : number(insn->imm);
+	struct value operand =
+	    BPF_SRC(insn->code) == BPF_X ? s->reg[insn->src_reg % REGISTERS] : value_number(insn->imm);
 
 	if (insn->dst_reg >= REGISTERS || insn->src_reg >= REGISTERS) {
 		a->lost = true;
@@ -469,42 +220,42 @@ static bool step(struct analysis *a, struct state *s, size_t *at)
 	case BPF_ALU:
 	case BPF_ALU64:
 		if ((mark & CODE_CORE) && BPF_SRC(insn->code) == BPF_K)
-			operand = memory_value; /* the target kernel's number */
-		s->reg[insn->dst_reg] = alu(insn, &s->reg[insn->dst_reg], &operand);
+			operand = value_memory; /* the target kernel's number */
+		s->reg[insn->dst_reg] = value_alu(insn, &s->reg[insn->dst_reg], &operand);
 		break;
 	case BPF_LDX:
 		s->reg[insn->dst_reg] = load(s, insn, mark);
 		break;
 	case BPF_ST:
-		operand = number(insn->imm);
-		store(a, s, insn, mark, mark & CODE_CORE ? &memory_value : &operand);
+		operand = value_number(insn->imm);
+		store(a, s, insn, mark, mark & CODE_CORE ? &value_memory : &operand);
 		break;
 	case BPF_STX:
-		operand = BPF_MODE(insn->code) == BPF_MEM ? s->reg[insn->src_reg] : memory_value;
+		operand = BPF_MODE(insn->code) == BPF_MEM ? s->reg[insn->src_reg] : value_memory;
 		store(a, s, insn, mark, &operand);
 		/* Atomics may give the old value to a register. */
 		if (BPF_MODE(insn->code) != BPF_MEM && insn->imm == BPF_CMPXCHG)
-			s->reg[0] = any_value;
+			s->reg[0] = value_any;
 		else if (BPF_MODE(insn->code) != BPF_MEM && (insn->imm & BPF_FETCH))
-			s->reg[insn->src_reg] = any_value;
+			s->reg[insn->src_reg] = value_any;
 		break;
 	case BPF_LD:
 		if (insn->code != (BPF_LD | BPF_IMM | BPF_DW)) {
 			for (int r = 0; r <= 5; r++)
-				s->reg[r] = any_value; /* the old packet loads; they may also end the program with 0 */
-			end(a, &(struct state){.reg[0] = number(0)});
+				s->reg[r] = value_any; /* the old packet loads; they may also end the program with 0 */
+			end(a, &(struct state){.reg[0] = value_number(0)});
 			break;
 		}
 		/* With a relocation: a map, a variable, a function. None can be a packet. */
 		if (a->section->callee[a->first + *at])
 			reach(a, a->section->callee[a->first + *at], callback_arguments);
 		if (mark & CODE_RELOCATED)
-			s->reg[insn->dst_reg] = memory_value;
+			s->reg[insn->dst_reg] = value_memory;
 		else if ((mark & CODE_CORE) || *at + 1 >= a->count)
-			s->reg[insn->dst_reg] = any_value;
+			s->reg[insn->dst_reg] = value_any;
 		else
 			s->reg[insn->dst_reg] =
-			    number((int64_t)((uint64_t)(uint32_t)insn[1].imm << 32 | (uint32_t)insn->imm));
+			    value_number((int64_t)((uint64_t)(uint32_t)insn[1].imm << 32 | (uint32_t)insn->imm));
 		++*at;
 		break;
 	default: /* BPF_JMP, BPF_JMP32 */
@@ -548,9 +299,9 @@ static int analyse(struct analysis *a, const struct value *arguments, struct err
 	if (!start)
 		return err_errno(e, ERR_NOMEM, "flow");
 	for (int r = 0; r < REGISTERS; r++)
-		start->reg[r] = r >= 1 && r <= 5 ? arguments[r] : any_value;
+		start->reg[r] = r >= 1 && r <= 5 ? arguments[r] : value_any;
 	for (int i = 0; i < STACK_WORDS; i++)
-		start->stack[i] = memory_value; /* nothing was put there yet */
+		start->stack[i] = value_memory; /* nothing was put there yet */
 	start->reg[10] = (struct value){.kind = FRAME, .count = 1};
 	flow_to(a, 0, start);
 	free(start);
@@ -615,7 +366,7 @@ static int flow_of_callees(struct callees *callees, struct flow *flow, struct er
 
 static int flow_once(struct callees *callees, const char *name, struct flow *flow, struct err *e)
 {
-	const struct value arguments[6] = {any_value, {.kind = CONTEXT}, any_value, any_value, any_value, any_value};
+	const struct value arguments[6] = {value_any, {.kind = CONTEXT}, value_any, value_any, value_any, value_any};
 	const struct code *code = callees->code;
 	bool found = false;
 
