@@ -8,7 +8,7 @@
 
 #include "keys/flow.h"
 
-enum { WORD_BYTES = 512, CAPABILITIES_MAX = 4096 };
+enum { WORD_BYTES = 512 };
 
 /* The kernel's own list, closed since Linux 6.2: new functions are kfuncs. */
 #define HELPER_NAME(name) #name
@@ -47,8 +47,8 @@ int capabilities_add(struct capabilities *caps, const char *word, struct err *e)
 
 	if (at < caps->count && strcmp(caps->word[at], word) == 0)
 		return 0;
-	if (caps->count >= CAPABILITIES_MAX)
-		return err_set(e, ERR_LIMIT, "more than %d capabilities", CAPABILITIES_MAX);
+	if (caps->count >= MANIFEST_MAX_CAPABILITIES)
+		return err_set(e, ERR_LIMIT, "more than %d capabilities", MANIFEST_MAX_CAPABILITIES);
 	copy = strdup(word);
 	if (!copy)
 		return err_errno(e, ERR_NOMEM, "capability");

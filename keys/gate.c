@@ -165,8 +165,8 @@ static int read_object(const char *name, const struct bundle_file *file, struct 
 
 	if (object_read(name, file->data, file->size, out, e) == 0)
 		return 0;
-	/* What an author should write instead is no use to a host: no manifest states such a program. */
-	if (e->code == ERR_BUILD_PROGRAM)
+	/* What an author should write instead is no use to a host: no manifest states such a program, or so many. */
+	if (e->code == ERR_BUILD_PROGRAM || e->code == ERR_LIMIT)
 		return err_set(e, ERR_OBJECT_MISMATCH, "%s: no manifest states this: %s", file->path,
 			       err_text(e, text, sizeof(text)));
 	return err_wrap(e, "%s", file->path);

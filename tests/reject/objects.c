@@ -1,6 +1,7 @@
 /* What the objects are, and what their code can do. */
 #include <elf.h>
 #include <linux/bpf.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@
 
 static struct elf signals, in_subprogram, in_unused_function, in_nameless_section, in_unknown_section, kfunc,
     writes_user, overrides, drops, stores, lsm, modifies, replaces, calls, reroutes, connects, rewrites, socket_map,
-    other_name, other_map, configured, pinned, by_number, half, native;
+    other_name, other_map, configured, pinned, by_number, half, native, programs_257, maps_129;
 
 static const struct {
 	struct elf *to;
@@ -82,8 +83,32 @@ static struct bpf_insn *first_code(const struct elf *elf)
 	abort();
 }
 
+/* One more program, or map, than a manifest may list. */
+static struct elf compile_many(const char *before, const char *after, unsigned count)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		abort();
+	for (unsigned i = 0; i < count; i++)
+		fprintf(f, "%s many%u%s\n", before, i, after);
+	fprintf(f, "%s", ON "return " LOOKUP " != 0; }\n");
+	fclose(f);
+	struct elf elf = elf_compile(text);
+	free(text);
+	return elf;
+}
+
 static void compile_all(void)
 {
+	programs_257 =
+	    compile_many("SEC(\"raw_tp/sched_switch\") int", "(void *ctx) { return 0; }", MANIFEST_MAX_PROGRAMS);
+	maps_129 =
+	    compile_many("struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __u32);\n"
+			 "__type(value, __u64); }",
+			 " SEC(\".maps\");", MANIFEST_MAX_MAPS);
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
 		*sources[i].to = elf_compile(sources[i].source);
 	/* A map by its number would be whatever the loading process has open there. */
@@ -105,6 +130,8 @@ static void free_all(void)
 	free(by_number.data);
 	free(half.data);
 	free(native.data);
+	free(programs_257.data);
+	free(maps_129.data);
 }
 
 static void hide(struct reject *r, const char *name, const struct elf *shipped)
@@ -194,6 +221,8 @@ void reject_objects(struct reject *r)
 	       (struct parts){.stated = &observer, .shipped = &in_unknown_section});
 	refuse(r, ERR_OBJECT_MISMATCH, "other_program", (struct parts){.stated = &observer, .shipped = &other_name});
 	refuse(r, ERR_OBJECT_MISMATCH, "one_more_map", (struct parts){.stated = &observer, .shipped = &other_map});
+	refuse(r, ERR_OBJECT_MISMATCH, "programs_257", (struct parts){.stated = &observer, .shipped = &programs_257});
+	refuse(r, ERR_OBJECT_MISMATCH, "maps_129", (struct parts){.stated = &observer, .shipped = &maps_129});
 	refuse(r, ERR_OBJECT_MISMATCH, "other_section", (struct parts){.change = other_section});
 	refuse(r, ERR_OBJECT_MISMATCH, "other_program_type", (struct parts){.change = other_type});
 	refuse(r, ERR_OBJECT_MISMATCH, "other_map_size", (struct parts){.change = other_entries});
