@@ -47,6 +47,7 @@ static void refuse_json(struct reject *r, enum err_code code, const char *name, 
 static const struct numbered {
 	const char *name, *outer, *inner, *key;
 	int max;
+	const char *prefix; /* of what tells them apart; NULL: "zz" */
 } numbered[] = {
     {"tools", "toolchain", NULL, "name", MANIFEST_MAX_TOOLS},
     {"programs", "objects", "programs", "name", MANIFEST_MAX_PROGRAMS},
@@ -56,23 +57,49 @@ static const struct numbered {
     {"events", "events", NULL, "name", MANIFEST_MAX_EVENTS},
     {"fields", "events", "fields", "name", MANIFEST_MAX_FIELDS},
     {"parameters", "parameters", NULL, "name", MANIFEST_MAX_PARAMS},
+    {"options", "requirements", "config", NULL, MANIFEST_MAX_CONFIG, "CONFIG_"},
+    {"enumerators", "enums", "values", NULL, MANIFEST_MAX_ENUMERATORS},
     {"variables", "parameters", "variables", NULL, MANIFEST_MAX_VARIABLES},
 };
 
-static void grow(json_t *array, const struct numbered *n, int count)
+static void add_another(json_t *array, const struct numbered *n, int i)
 {
-	for (int i = (int)json_array_size(array); i < count; i++) {
-		char name[32];
-		json_t *last = json_array_get(array, json_array_size(array) - 1), *more = json_deep_copy(last);
-		snprintf(name, sizeof(name), "zz%05d", i);
-		if (json_is_string(more))
-			json_string_set(more, name);
-		else if (n->key)
-			json_object_set_new(more, n->key, json_string(name));
-		if (strcmp(n->name, "events") == 0)
-			json_object_set_new(more, "id", json_integer(1000 + i));
-		json_array_append_new(array, more);
+	json_t *last = json_array_get(array, json_array_size(array) - 1), *more = json_deep_copy(last);
+	char name[48];
+
+	snprintf(name, sizeof(name), "%s%05d", n->prefix ? n->prefix : "zz", i);
+	if (json_is_object(array)) {
+		json_object_set_new(array, name, json_integer(i));
+		json_decref(more);
+		return;
 	}
+	if (json_is_string(more))
+		json_string_set(more, name);
+	else if (n->key)
+		json_object_set_new(more, n->key, json_string(name));
+	if (strcmp(n->name, "events") == 0)
+		json_object_set_new(more, "id", json_integer(1000 + i));
+	json_array_append_new(array, more);
+}
+
+static void grow(json_t *container, const struct numbered *n, int count)
+{
+	size_t size = json_is_object(container) ? json_object_size(container) : json_array_size(container);
+
+	must(size, n->name);
+	for (int i = (int)size; i < count; i++)
+		add_another(container, n, i);
+}
+
+/* Of objects, which are the same for both architectures, each; of other arrays the first. */
+static void grow_inner(json_t *outer, const struct numbered *n, int count)
+{
+	bool each = strcmp(n->outer, "objects") == 0;
+
+	if (json_is_object(outer))
+		grow(json_object_get(outer, n->inner), n, count);
+	for (size_t i = 0; i < json_array_size(outer) && (each || i == 0); i++)
+		grow(json_object_get(json_array_get(outer, i), n->inner), n, count);
 }
 
 static void numbers(struct reject *r)
@@ -80,15 +107,10 @@ static void numbers(struct reject *r)
 	for (size_t i = 0; i < ARRAY_LEN(numbered); i++)
 		for (int over = 0; over < 2; over++) {
 			const struct numbered *n = &numbered[i];
-			json_t *m = json_deep_copy(golden), *outer = json_object_get(m, n->outer), *element;
-			size_t k;
+			json_t *m = json_deep_copy(golden), *outer = json_object_get(m, n->outer);
 			char name[64];
 			if (n->inner)
-				json_array_foreach(outer, k, element)
-				{
-					if (strcmp(n->outer, "objects") == 0 || k == 0)
-						grow(json_object_get(element, n->inner), n, n->max + over);
-				}
+				grow_inner(outer, n, n->max + over);
 			else
 				grow(outer, n, n->max + over);
 			snprintf(name, sizeof(name), "%s_%d", n->name, n->max + over);
