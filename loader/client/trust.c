@@ -71,6 +71,8 @@ static int remove_signer(const struct options *o, const char *signer, struct err
 {
 	struct control_request request;
 	json_auto_t *answer = NULL;
+	const json_t *name;
+	size_t i;
 
 	if (ask_request(CONTROL_TRUST_REMOVE, NULL, signer, &request, e) || ask(o, &request, -1, &answer, e))
 		return -1;
@@ -81,6 +83,12 @@ static int remove_signer(const struct options *o, const char *signer, struct err
 	fputs(" (", stdout);
 	view_put_short(view_text(answer, "signer"));
 	fputs(")\n", stdout);
+	json_array_foreach(json_object_get(answer, "refused_at_next_start"), i, name)
+	{
+		fputs("warning: ", stdout);
+		view_put(json_string_value(name) ? json_string_value(name) : "");
+		fputs(" runs on, but its other signers are not enough: the next start will refuse it\n", stdout);
+	}
 	return 0;
 }
 

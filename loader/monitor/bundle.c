@@ -376,6 +376,27 @@ int bundle_new_idle(const char *name, enum bundle_condition condition, const str
 	return 0;
 }
 
+bool bundle_part_of(const struct bundles *b, const struct bundle *bundle, const struct digest *identity)
+{
+	const struct state_bundle *stored = state_find(b->state, bundle->name);
+	const struct cms_signer *signers;
+	size_t count = bundle->verified ? verified_signers(bundle->verified, &signers) : 0;
+
+	if (!bundle->verified)
+		return false;
+	if (digest_equal(verified_digest(bundle->verified), identity))
+		return true;
+	for (size_t i = 0; i < count; i++)
+		for (size_t k = 0; k < signers[i].chain_count; k++)
+			if (digest_equal(&signers[i].chain[k], identity))
+				return true;
+	/* Who signed it after it was verified to run: it was installed again since. */
+	for (size_t i = 0; stored && i < stored->signer_count; i++)
+		if (digest_equal(&stored->signers[i], identity))
+			return true;
+	return false;
+}
+
 int bundle_refuse(struct bundles *b, struct bundle *bundle, const struct err *why, struct err *e)
 {
 	int rc = bundle_retire(b, bundle, e);

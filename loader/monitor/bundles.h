@@ -153,6 +153,8 @@ void bundle_enter(struct bundles *b, struct bundle *bundle);
  * also where no worker runs: what is lost then is logged. It must still be in the set, so that a worker that starts
  * meanwhile knows of it. Goes on over errors. */
 MUST_CHECK int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e);
+/* It runs, and this is the digest of its manifest, or a key in the chain of a signature that counted. */
+bool bundle_part_of(const struct bundles *b, const struct bundle *bundle, const struct digest *identity);
 /* Retires one that the gate refuses now; it stays in the set, idle, whatever fails. */
 MUST_CHECK int bundle_refuse(struct bundles *b, struct bundle *bundle, const struct err *why, struct err *e);
 void bundle_hand_over(const struct bundles *b, struct bundle *bundle);

@@ -189,11 +189,17 @@ static int request_trust_add(struct control_call *call, json_t **out, struct err
 
 static int request_trust_remove(struct control_call *call, json_t **out, struct err *e)
 {
+	const struct bundle *lonely[BUNDLES_MAX];
 	struct cert_info info;
+	size_t count;
 
-	if (trust_store_remove(call->control->bundles, &call->as, call->request->arg, &info, e))
+	if (trust_store_remove(call->control->bundles, &call->as, call->request->arg, &info, lonely, &count, e))
 		return -1;
+	json_t *names = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(names, show_text(lonely[i]->name));
 	*out = show_certificate(&info, "");
+	json_object_set_new(*out, "refused_at_next_start", names);
 	return 0;
 }
 

@@ -117,20 +117,6 @@ static int find_revoked(const struct revoked *revoked, const char *text, struct 
 
 /* ---- what it changes ---- */
 
-static bool part_of(const struct bundle *bundle, const struct digest *digest)
-{
-	const struct cms_signer *signers;
-	size_t count = bundle->verified ? verified_signers(bundle->verified, &signers) : 0;
-
-	if (bundle->verified && digest_equal(verified_digest(bundle->verified), digest))
-		return true;
-	for (size_t i = 0; i < count; i++)
-		for (size_t k = 0; k < signers[i].chain_count; k++)
-			if (digest_equal(&signers[i].chain[k], digest))
-				return true;
-	return false;
-}
-
 /* Threat: whatever keeps the judgement from being made must not keep the programs attached. */
 static int judge(struct bundles *b, const struct bundles_request *request, struct bundle *bundle, bool *runs,
 		 struct err *e)
@@ -169,7 +155,7 @@ static int judge_all(struct bundles *b, const struct bundles_request *request, s
 	bool failed = false, runs;
 
 	for (size_t i = 0; i < b->count; i++) {
-		if (!part_of(b->bundle[i], &out->digest))
+		if (!bundle_part_of(b, b->bundle[i], &out->digest))
 			continue;
 		if (judge(b, request, b->bundle[i], &runs, &one)) {
 			log_err(LOG_LEVEL_ERROR, &one);

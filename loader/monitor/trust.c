@@ -187,8 +187,23 @@ static int drop_certificates(int config_fd, const struct digest *signer, struct 
 	return 0;
 }
 
+/* Nothing is detached: that is what revoking is for. But nobody should find it out at the next reboot. */
+static void find_lonely(struct bundles *b, const struct digest *signer, const struct bundle *lonely[], size_t *count)
+{
+	*count = 0;
+	for (size_t i = 0; i < b->count; i++) {
+		OWN(verified_bundle) struct verified_bundle *verified = NULL;
+		struct gate_seen seen;
+		struct err why = ERR_INIT;
+		if (bundle_part_of(b, b->bundle[i], signer) &&
+		    bundles_verify_stored(b, state_find(b->state, b->bundle[i]->name), &seen, &verified, &why))
+			lonely[(*count)++] = b->bundle[i];
+	}
+}
+
 int trust_store_remove(struct bundles *b, const struct bundles_request *request, const char *signer,
-		       struct cert_info *out, struct err *e)
+		       struct cert_info *out, const struct bundle *lonely[static BUNDLES_MAX], size_t *lonely_count,
+		       struct err *e)
 {
 	OWN(trust) struct trust *trust = NULL;
 	OWN(policy) struct policy *policy = NULL;
@@ -206,6 +221,7 @@ int trust_store_remove(struct bundles *b, const struct bundles_request *request,
 		bundles_audit_failure(b, request, "trust_remove", &about, e);
 		return -1;
 	}
+	find_lonely(b, &info.signer, lonely, lonely_count);
 	*out = info;
 	return 0;
 }

@@ -13,8 +13,11 @@ MUST_CHECK int trust_store_add(struct bundles *b, const struct bundles_request *
 			       struct err *e);
 /* Of a regular file, from its start. ERR_REQUEST_INVALID, ERR_CERTIFICATE_MALFORMED. */
 MUST_CHECK int trust_read_certificate(int fd, struct cert **out, struct err *e);
-/* signer: 64 hex, or a prefix of at least 8 that only one has. Removes certificate and grants. ERR_TRUST_UNKNOWN. */
+/* signer: 64 hex, or a prefix of at least 8 that only one has. Removes certificate and grants. ERR_TRUST_UNKNOWN.
+ * lonely: what runs and would be refused at the next start, since its signers are not enough any more; *lonely_count of
+ * them. */
 MUST_CHECK int trust_store_remove(struct bundles *b, const struct bundles_request *request, const char *signer,
-				  struct cert_info *out, struct err *e);
+				  struct cert_info *out, const struct bundle *lonely[static BUNDLES_MAX],
+				  size_t *lonely_count, struct err *e);
 
 #endif

@@ -122,6 +122,9 @@ check_eq nothing_revoked "nothing is revoked" "$(load revoke --list)"
 check trust_two load trust add "$E2E_TMP/two/signer.pem" --names 'test/*'
 check install_b load install "$E2E_TMP/b.tar"
 check install_c load install "$E2E_TMP/c.tar"
+# Signed once more while it runs.
+sign c.tar one
+check_eq install_c_again "already installed" "$(load install "$E2E_TMP/c.tar" --json | jq -r .action)"
 # One grant that needs both signers.
 jq --arg one "$(signer_of one)" --arg two "$(signer_of two)" \
 	'.grants += [{"names": ["both/*"], "signers": [$one, $two], "threshold": 2}]' "$E2E_TMP/etc/policy.json" >"$E2E_TMP/policy"
@@ -133,16 +136,16 @@ check_refused revoke_nothing_refused usage 2 load revoke
 check_refused revoke_list_and_more_refused usage 2 load revoke --list "$(signer_of one)"
 check_refused revoke_no_certificate_refused certificate.malformed 11 load revoke "$E2E_TMP/b.tar"
 load revoke "$E2E_TMP/one/signer.pem" --json >"$E2E_TMP/revoked" || true
-check_eq revoke_signer_tells '["revoked","signer CN=one",["both/d","test/a"],["test/b"]]' \
-	"$(jq -c '[.action, .what, (.detached | sort), .running]' "$E2E_TMP/revoked")"
+check_eq revoke_signer_tells '["revoked","signer CN=one",["both/d","test/a"],["test/b","test/c"]]' \
+	"$(jq -c '[.action, .what, (.detached | sort), (.running | sort)]' "$E2E_TMP/revoked")"
 check revoke_detaches wait_for 5 gone "$a"
 check_eq revoke_says_why "[certificate.revoked]" "$(reason_code test/a)"
 check_eq revoke_other_signer_goes_on "$b $c running" "$(id_of test/b) $(id_of test/c) $(state_of test/b)"
 check revoke_threshold_detaches wait_for 5 gone "$d"
 check_eq revoke_threshold_says_why "[policy.threshold]" "$(reason_code both/d)"
 check_eq revoke_leaves_no_pin "b c" "$(cd "$E2E_TMP/bpf/obsload/test" && echo *)"
-check_eq revoke_audited '["detach","certificate.revoked"] ["detach","policy.threshold"] ["keep",null] ["revoke",0]' \
-	"$(load audit --json --last 4 | jq -c '.entries[] | if .action == "revoke" then [.action, .uid] else [.action, .code] end' | sort | xargs -d'\n')"
+check_eq revoke_audited '["detach","certificate.revoked"] ["detach","policy.threshold"] ["keep",null] ["keep",null] ["revoke",0]' \
+	"$(load audit --json --last 5 | jq -c '.entries[] | if .action == "revoke" then [.action, .uid] else [.action, .code] end' | sort | xargs -d'\n')"
 check_refused revoked_signer_refused certificate.revoked 11 load install "$E2E_TMP/a3.tar"
 check_eq revoke_list "$(signer_of one) true" \
 	"$(load revoke --list --json | jq -r '.revoked[] | [.identity, (.note | startswith("signer CN=one; 20"))] | join(" ")')"
