@@ -1,12 +1,15 @@
 #include "bundles/base/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
+enum { SALT_DIGITS = 16 };
 enum { SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL };
 
 int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
@@ -118,6 +121,33 @@ int file_replace_at(int dir_fd, const char *name, const void *data, size_t size,
 	if (fsync(folder_fd))
 		return err_errno(e, ERR_IO, "fsync of the folder of %s", name);
 	return 0;
+}
+
+/* ".<name>.<16 hex digits>", as file_replace_at makes them. */
+static bool is_temporary(const char *name)
+{
+	size_t length = strlen(name);
+
+	return name[0] == '.' && length > SALT_DIGITS + 2 && name[length - SALT_DIGITS - 1] == '.' &&
+	       strspn(name + length - SALT_DIGITS, "0123456789abcdef") == SALT_DIGITS;
+}
+
+int file_sweep_at(int dir_fd, const char *folder, struct err *e)
+{
+	OWN_FD int fd = openat(dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int result = 0;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_errno(e, ERR_IO, "%s", folder);
+	DIR *dir = fdopendir(fd);
+	if (!dir)
+		return err_errno(e, ERR_IO, "%s", folder);
+	TAKE_FD(fd);
+	for (const struct dirent *at; result == 0 && (at = readdir(dir));)
+		if (is_temporary(at->d_name) && unlinkat(dirfd(dir), at->d_name, 0))
+			result = err_errno(e, ERR_IO, "%s/%s", folder, at->d_name);
+	closedir(dir);
+	return result;
 }
 
 int file_write(const char *path, const void *data, size_t size, unsigned mode, struct err *e)

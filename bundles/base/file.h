@@ -29,6 +29,9 @@ MUST_CHECK int file_replace_at(int dir_fd, const char *name, const void *data, s
 /* The same by path; "-" is standard output. */
 MUST_CHECK int file_write(const char *path, const void *data, size_t size, unsigned mode, struct err *e);
 
+/* Removes the temporaries that a crash left of file_replace_at in a folder below dir_fd; a missing folder has none. */
+MUST_CHECK int file_sweep_at(int dir_fd, const char *folder, struct err *e);
+
 /* A memfd holding data, sealed against any change (F_SEAL_WRITE|GROW|SHRINK|SEAL), close-on-exec. */
 MUST_CHECK int file_sealed(const char *label, const void *data, size_t size, int *out_fd, struct err *e);
 

@@ -5,6 +5,7 @@
 
 #include "loader/ipc/log.h"
 #include "loader/monitor/params.h"
+#include "loader/monitor/trust.h"
 
 /* ---- audit ---- */
 
@@ -270,13 +271,14 @@ int bundles_start(struct bundles *b, struct err *e)
 
 	if (state_boot_id(boot_id, e))
 		return -1;
-	if (state_sweep(b->state, &sweep))
+	if (state_sweep(b->state, &sweep) || trust_store_sweep(b->admit.config_dir, &sweep))
 		log_err(LOG_LEVEL_WARNING, &sweep);
 	drop_unknown_pins(b);
 	kernel_forget_interfaces(&b->host);
 	for (size_t i = 0; i < b->state->count; i++)
 		if (b->state->bundles[i].installed && start_one(b, &b->state->bundles[i], e))
 			return -1;
+	kernel_sweep(&b->host);
 	if (strcmp(boot_id, b->state->boot_id) == 0)
 		return 0;
 	memcpy(b->state->boot_id, boot_id, sizeof(boot_id));

@@ -94,6 +94,9 @@ MUST_CHECK int kernel_each_pinned(const struct kernel_host *host,
 				  int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e), void *ctx,
 				  struct err *e);
 
+/* After everything that runs was adopted or attached: removes qdiscs that were made for filters which a crash prevented. */
+void kernel_sweep(const struct kernel_host *host);
+
 /* Closes this process's descriptors; what is pinned goes on. */
 void kernel_close(struct kernel_bundle **kb);
 

@@ -204,6 +204,9 @@ bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id);
 /* The same for an interface that may be gone or another device: what is not ours beyond doubt is left. */
 void net_let_go_tc(const char *pin_root, const struct tc_filter *tc, uint32_t program_id);
 
+/* Removes the clsact qdisc of an interface if we made it and no filter hangs on it. */
+void net_drop_qdisc(const char *pin_root, int ifindex);
+
 MUST_CHECK int iter_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
 MUST_CHECK int iter_run(struct kernel_bundle *kb, size_t i, struct err *e);
 

@@ -211,17 +211,70 @@ static void hook_of(struct bpf_tc_hook *hook, const struct tc_filter *tc)
 	hook_init(hook, tc->ifindex, tc->egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 }
 
+/* How many filters (RTM_GETTFILTER) or qdiscs (RTM_GETQDISC) of an interface have that parent, of anybody; -1: cannot be
+ * told. */
+static int count_tc(uint16_t type, int ifindex, uint32_t parent)
+{
+	struct {
+		struct nlmsghdr header;
+		struct tcmsg tc;
+	} request = {
+	    .header = {.nlmsg_len = sizeof(request),
+		       .nlmsg_type = type,
+		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+		       .nlmsg_seq = 1},
+	    .tc = {.tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = parent},
+	};
+	OWN_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	union {
+		struct nlmsghdr align;
+		char bytes[32768];
+	} reply;
+	int count = 0;
+
+	if (fd < 0 || send(fd, &request, sizeof(request), 0) != (ssize_t)sizeof(request))
+		return -1;
+	for (;;) {
+		ssize_t got = recv(fd, &reply, sizeof(reply), 0);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return -1;
+		size_t left = (size_t)got;
+		for (struct nlmsghdr *h = &reply.align; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+			if (h->nlmsg_type == NLMSG_DONE)
+				return count;
+			if (h->nlmsg_type == NLMSG_ERROR)
+				return -1;
+			const struct tcmsg *tc = NLMSG_DATA(h);
+			/* Filters are asked for by interface and parent, qdiscs come all. */
+			count +=
+			    h->nlmsg_type == RTM_NEWTFILTER ||
+			    (h->nlmsg_type == RTM_NEWQDISC && tc->tcm_ifindex == ifindex && tc->tcm_parent == parent);
+		}
+	}
+}
+
+/* The note comes before the qdisc, so that after a crash between the two nothing is left that nobody takes away; hence the
+ * question first whether it is another's. */
 static int make_qdisc(const struct kernel_bundle *kb, int ifindex, struct err *e)
 {
+	bool noted = pin_noted_qdisc(kb->pin_root, ifindex);
 	struct bpf_tc_hook hook;
 
+	if (count_tc(RTM_GETQDISC, ifindex, TC_H_CLSACT) > 0)
+		return 0;
+	if (!noted && pin_note_qdisc(kb->pin_root, ifindex, e))
+		return -1;
 	hook_init(&hook, ifindex, BOTH_SIDES);
 	int error = bpf_tc_hook_create(&hook);
+	if (error && !noted)
+		pin_forget_qdisc(kb->pin_root, ifindex);
 	if (error && error != -EEXIST) {
 		errno = -error;
 		return err_errno(e, ERR_KERNEL_ATTACH, "needs the clsact qdisc (kernel module sch_ingress)");
 	}
-	return error ? 0 : pin_note_qdisc(kb->pin_root, ifindex, e);
+	return 0;
 }
 
 /* The record comes before the filter: after a crash between the two, the filter can still be found. */
@@ -271,55 +324,18 @@ bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id)
 	return error == 0 && look.prog_id == program_id;
 }
 
-/* How many filters hang on one side of the interface's clsact, of anybody; -1: cannot be told. */
-static int count_filters(int ifindex, uint32_t minor)
-{
-	struct {
-		struct nlmsghdr header;
-		struct tcmsg tc;
-	} request = {
-	    .header = {.nlmsg_len = sizeof(request),
-		       .nlmsg_type = RTM_GETTFILTER,
-		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-		       .nlmsg_seq = 1},
-	    .tc = {.tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex, .tcm_parent = TC_H_MAKE(TC_H_CLSACT, minor)},
-	};
-	OWN_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	union {
-		struct nlmsghdr align;
-		char bytes[32768];
-	} reply;
-	int count = 0;
-
-	if (fd < 0 || send(fd, &request, sizeof(request), 0) != (ssize_t)sizeof(request))
-		return -1;
-	for (;;) {
-		ssize_t got = recv(fd, &reply, sizeof(reply), 0);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return -1;
-		size_t left = (size_t)got;
-		for (struct nlmsghdr *h = &reply.align; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-			if (h->nlmsg_type == NLMSG_DONE)
-				return count;
-			if (h->nlmsg_type == NLMSG_ERROR)
-				return -1;
-			count += h->nlmsg_type == RTM_NEWTFILTER;
-		}
-	}
-}
-
-static void drop_qdisc(const char *pin_root, int ifindex)
+void net_drop_qdisc(const char *pin_root, int ifindex)
 {
 	struct bpf_tc_hook hook;
 
 	if (!pin_noted_qdisc(pin_root, ifindex))
 		return;
-	if (count_filters(ifindex, TC_H_MIN_INGRESS) != 0 || count_filters(ifindex, TC_H_MIN_EGRESS) != 0)
+	if (count_tc(RTM_GETTFILTER, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)) != 0 ||
+	    count_tc(RTM_GETTFILTER, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)) != 0)
 		return;
 	hook_init(&hook, ifindex, BOTH_SIDES);
-	bpf_tc_hook_destroy(&hook);
+	if (count_tc(RTM_GETQDISC, ifindex, TC_H_CLSACT) != 0)
+		bpf_tc_hook_destroy(&hook);
 	pin_forget_qdisc(pin_root, ifindex);
 }
 
@@ -336,7 +352,7 @@ int net_detach_tc(const char *pin_root, const struct tc_filter *tc, uint32_t pro
 		errno = -error;
 		return err_errno(e, ERR_KERNEL_ATTACH, "removing a tc filter from interface %d", tc->ifindex);
 	}
-	drop_qdisc(pin_root, tc->ifindex);
+	net_drop_qdisc(pin_root, tc->ifindex);
 	return 0;
 }
 

@@ -246,6 +246,32 @@ void pin_forget_qdisc(const char *pin_root, int ifindex)
 		pin_remove_parents(pin_root, path);
 }
 
+/* Folders of namespaces (depth 0) and names (1) that hold nothing, and notes of qdiscs that hold no filter. */
+static void sweep_folder(const char *pin_root, const char *path, int depth)
+{
+	DIR *dir = opendir(path);
+
+	for (struct dirent *at; dir && (at = readdir(dir));) {
+		char below[PATH_MAX];
+		int ifindex = atoi(at->d_name); /* NOLINT(cert-err34-c): 0 and others that are none are not noted */
+		if (at->d_name[0] == '.' || snprintf(below, sizeof(below), "%s/%s", path, at->d_name) >= PATH_MAX)
+			continue;
+		if (depth == 0)
+			sweep_folder(pin_root, below, 1);
+		if (depth == 1 && strstr(path, "/+clsact"))
+			net_drop_qdisc(pin_root, ifindex); /* with its note, which is a folder too */
+		else
+			rmdir(below); /* where something is in it, it stays */
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void kernel_sweep(const struct kernel_host *host)
+{
+	sweep_folder(host->pin_root, host->pin_root, 0);
+}
+
 /* ---- pin ---- */
 
 static int link_path(const char *base, const struct kernel_object *o, const struct kernel_prog *p,

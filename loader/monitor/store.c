@@ -72,18 +72,14 @@ int state_stored(const struct state *state, const char *name, uint64_t serial, i
 	return 0;
 }
 
-/* Folders above a removed file go when they are empty; that they are not is no error. */
+/* The folders of a bundle go when they are empty; that they are not is no error. */
 static void drop_folders(int dir_fd, const char *name)
 {
 	char folder[STORE_PATH_BYTES];
 
 	snprintf(folder, sizeof(folder), "bundles/%s", name);
-	if (unlinkat(dir_fd, folder, AT_REMOVEDIR))
-		return;
-	char *slash = strrchr(folder, '/');
-	*slash = '\0';
-	if (unlinkat(dir_fd, folder, AT_REMOVEDIR) == 0)
-		unlinkat(dir_fd, "bundles", AT_REMOVEDIR);
+	for (char *slash; unlinkat(dir_fd, folder, AT_REMOVEDIR) == 0 && (slash = strrchr(folder, '/'));)
+		*slash = '\0';
 }
 
 int state_unstore(const struct state *state, const char *name, uint64_t serial, struct err *e)
@@ -173,22 +169,7 @@ static int sweep_namespace(const struct state *state, const char *namespace, str
 		if (sweep_name(state, name, e))
 			return -1;
 	}
-	return 0;
-}
-
-/* Temporaries of file_replace_at that a crash left: ".state.json.<16 hex>", and the same of audit.json. */
-static int sweep_temporaries(const struct state *state, struct err *e)
-{
-	const struct dirent *entry;
-	OWN_DIR DIR *dir = open_folder(state->dir_fd, ".", e);
-
-	if (!dir)
-		return -1;
-	while ((entry = next(dir)))
-		if ((strncmp(entry->d_name, ".state.json.", 12) == 0 ||
-		     strncmp(entry->d_name, ".audit.json.", 12) == 0) &&
-		    unlinkat(dirfd(dir), entry->d_name, 0))
-			return err_errno(e, ERR_STATE_IO, "%s", entry->d_name);
+	drop_folders(state->dir_fd, namespace);
 	return 0;
 }
 
@@ -197,7 +178,7 @@ int state_sweep(const struct state *state, struct err *e)
 	struct stat st;
 	const struct dirent *entry;
 
-	if (sweep_temporaries(state, e))
+	if (file_sweep_at(state->dir_fd, ".", e))
 		return -1;
 	if (fstatat(state->dir_fd, "bundles", &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
 		return 0;
@@ -207,5 +188,6 @@ int state_sweep(const struct state *state, struct err *e)
 	while ((entry = next(dir)))
 		if (sweep_namespace(state, entry->d_name, e))
 			return -1;
+	unlinkat(state->dir_fd, "bundles", AT_REMOVEDIR); /* an install that came no further */
 	return 0;
 }

@@ -18,6 +18,17 @@ static int open_config(const struct bundles *b, int *out_fd, struct err *e)
 	return 0;
 }
 
+int trust_store_sweep(const char *config_dir, struct err *e)
+{
+	OWN_FD int fd = open(config_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_errno(e, ERR_IO, "%s", config_dir);
+	if (file_sweep_at(fd, ".", e) || file_sweep_at(fd, "trust.d", e))
+		return err_wrap(e, "%s", config_dir);
+	return 0;
+}
+
 static void file_of(const struct digest *signer, char name[static FILE_NAME_BYTES])
 {
 	char hex[DIGEST_HEX_BYTES];

@@ -20,4 +20,7 @@ MUST_CHECK int trust_store_remove(struct bundles *b, const struct bundles_reques
 				  struct cert_info *out, const struct bundle *lonely[static BUNDLES_MAX],
 				  size_t *lonely_count, struct err *e);
 
+/* Removes what a crash left of the two in the configuration folder. */
+MUST_CHECK int trust_store_sweep(const char *config_dir, struct err *e);
+
 #endif

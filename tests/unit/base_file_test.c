@@ -162,6 +162,22 @@ static void file_read_absent_names_the_path(void **state)
 	assert_non_null(strstr(e.frame[0], "/nonexistent/x"));
 }
 
+static void file_sweep_at_removes_temporaries_only(void **state)
+{
+	const struct folder *folder = *state;
+	static const char *const others[] = {"policy.json", ".policy.json.0123456789abcde",
+					     ".policy.json.0123456789abcdeF", "policy.json.0123456789abcdef",
+					     "..0123456789abcdef0"};
+	struct err e = ERR_INIT;
+
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		assert_int_equal(file_replace_at(folder->fd, others[i], "x", 1, 0600, &e), 0);
+	assert_int_equal(file_replace_at(folder->fd, ".policy.json.0123456789abcdef", "x", 1, 0600, &e), 0);
+	assert_int_equal(file_sweep_at(folder->fd, ".", &e), 0);
+	assert_int_equal(entries(folder), ARRAY_LEN(others));
+	assert_int_equal(file_sweep_at(folder->fd, "absent", &e), 0);
+}
+
 static void file_replace_at_sets_exact_mode_and_bytes(void **state)
 {
 	const struct folder *folder = *state;
@@ -306,6 +322,7 @@ int main(void)
 	    WITH_FOLDER(file_replace_at_failed_step_keeps_the_old_file),
 	    WITH_FOLDER(file_replace_at_folder_not_synced_is_an_error),
 	    WITH_FOLDER(file_write_fd_over_short_writes_and_interrupts),
+	    WITH_FOLDER(file_sweep_at_removes_temporaries_only),
 	    cmocka_unit_test(file_sealed_cannot_change),
 	    WITH_FOLDER(file_check_sealed_of_other_files_refused),
 	    WITH_FOLDER(file_seal_copy_copies_up_to_the_limit),

@@ -252,6 +252,23 @@ static void sweep_removes_what_state_does_not_name(void **unused)
 	state_free(&s);
 }
 
+static void sweep_removes_folders_of_an_install_that_came_no_further(void **unused)
+{
+	struct state s = STATE_INIT;
+	struct err e = ERR_INIT;
+
+	(void)unused;
+	assert_int_equal(state_open(folder, &s, &e), 0);
+	assert_int_equal(mkdirat(s.dir_fd, "bundles", 0700), 0);
+	assert_int_equal(state_sweep(&s, &e), 0);
+	assert_false(exists("bundles"));
+	assert_int_equal(mkdirat(s.dir_fd, "bundles", 0700), 0);
+	assert_int_equal(mkdirat(s.dir_fd, "bundles/obs", 0700), 0);
+	assert_int_equal(state_sweep(&s, &e), 0);
+	assert_false(exists("bundles"));
+	state_free(&s);
+}
+
 static int parse_and_format_step(void *context, struct err *e)
 {
 	struct state state = STATE_INIT;
@@ -297,6 +314,7 @@ int main(void)
 	    TEST(store_then_stored_gives_the_bytes),
 	    TEST(store_name_outside_is_refused),
 	    TEST(sweep_removes_what_state_does_not_name),
+	    TEST(sweep_removes_folders_of_an_install_that_came_no_further),
 	    TEST(state_without_memory_is_an_error),
 	};
 
