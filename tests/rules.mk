@@ -1,13 +1,13 @@
 # How tests run. What there is to run is in tests/build.mk:
 #   UNIT_TESTS    tests/unit/<name>_test.c, with tests/bin/<name>_src, _libs, _pkgs
-#   E2E_TESTS     tests/e2e/<name>.sh
+#   E2E_TESTS     tests/e2e/<name>.sh; e2e_programs: what they run beside what is installed
 #   FUZZ_TARGETS  tests/fuzz/<name>_fuzz.c, with fuzz/<name>_libs, _pkgs; corpus in tests/fuzz/corpus/<name>/ or made by
 #                 the build in fuzz/<name>.seeds/; maybe a dictionary tests/fuzz/<name>.dict
 
 FUZZ_SECONDS ?= 60
 TESTS ?=
 
-TEST_PROGRAMS += $(addprefix tests/bin/,$(UNIT_TESTS))
+TEST_PROGRAMS += $(addprefix tests/bin/,$(UNIT_TESTS)) $(e2e_programs)
 ifdef FUZZ
 PROGRAMS :=
 TEST_PROGRAMS := $(addprefix fuzz/,$(FUZZ_TARGETS))
@@ -49,7 +49,7 @@ check-run: all test-programs
 check-unit: all test-programs
 	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS))
 
-check-e2e: all $(BUILD)/tests/bin/reject
+check-e2e: all $(BUILD)/tests/bin/reject $(addprefix $(BUILD)/,$(e2e_programs))
 	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS))
 
 check-vm: all test-programs
