@@ -32,6 +32,7 @@ STEPS = [
     ("remove", lambda: ["remove", "test/crash"], lambda: ["install", f"{TMP}/1.tar"]),
     ("upgrade", lambda: ["install", f"{TMP}/2.tar"], lambda: ["install", "--allow-downgrade", f"{TMP}/1.tar"]),
     ("set", lambda: ["set", "test/crash", "every=7"], lambda: ["set", "test/crash", "every=1"]),
+    ("revoke", lambda: ["revoke", f"{TMP}/signer/signer.pem"], lambda: ["revoke", f"{TMP}/signer/signer.pem", "--undo"]),
 ]
 
 
@@ -101,7 +102,7 @@ def main():
             continue
         if name == "trust_remove":
             must(["trust", "add", f"{TMP}/other/signer.pem", "--names", "other/*"])
-        if name in ("remove", "upgrade", "set"):
+        if name in ("remove", "upgrade", "set", "revoke"):
             must(["install", f"{TMP}/1.tar"])
         walk(name, change, back)
     daemon.stop()
