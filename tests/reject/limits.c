@@ -128,7 +128,7 @@ static void sized_objects(struct reject *r)
 	struct elf full = padded_object(BUNDLE_OBJECT_MAX_BYTES), over = padded_object(BUNDLE_OBJECT_MAX_BYTES + 1);
 
 	refuse_many(r, ERR_NONE, "objects_256", (struct objects){BUNDLE_MAX_OBJECTS, &observer, &observer});
-	refuse_many(r, ERR_ARCHIVE_TOO_LARGE, "objects_257",
+	refuse_many(r, ERR_ARCHIVE_TOO_LARGE, "objects_257_listed",
 		    (struct objects){BUNDLE_MAX_OBJECTS + 1, &observer, &observer});
 	refuse_many(r, ERR_NONE, "object_of_16_mib", (struct objects){1, &full, &full});
 	refuse_many(r, ERR_ARCHIVE_TOO_LARGE, "object_of_16_mib_and_a_byte", (struct objects){1, &full, &over});
@@ -186,7 +186,7 @@ static void signatures(struct reject *r)
 		tar_file(&t, files->file[i].path, files->file[i].data, files->file[i].size);
 	}
 	tar_end(&t);
-	r->take(r, ERR_ARCHIVE_TOO_LARGE, "signatures_17", t.data, t.size);
+	r->take(r, ERR_ARCHIVE_TOO_LARGE, "signatures_17_well_formed", t.data, t.size);
 	tar_free(&t);
 	for (size_t i = 1; i < BUNDLE_MAX_SIGNATURES; i++)
 		pki_free(&signer[i]);

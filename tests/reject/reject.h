@@ -10,7 +10,7 @@
 struct reject {
 	/* ERR_NONE: at a limit, and accepted. */
 	void (*take)(struct reject *r, enum err_code code, const char *name, const uint8_t *tar, size_t size);
-	bool host; /* leaves out what is large or many, and gives what only a host can judge */
+	bool host; /* fewer of those that differ only a little */
 };
 
 /* Signers, objects, and what a host trusts and grants: obs/... to any one of the trusted signers, two/... to two of them,

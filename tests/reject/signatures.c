@@ -267,8 +267,7 @@ void reject_signatures(struct reject *r)
 	refuse(r, ERR_CERTIFICATE_REVOKED, "gravest_of_several",
 	       (struct parts){.signers = SIGNERS(gone, old, mallory)});
 	refuse(r, ERR_CERTIFICATE_MALFORMED, "validity_is_no_date", (struct parts){.spoil = no_date});
-	if (!r->host)
-		refuse(r, ERR_NONE, "below_an_authority", (struct parts){.signers = SIGNERS(reject_leaf)});
+	refuse(r, ERR_NONE, "below_an_authority", (struct parts){.signers = SIGNERS(reject_leaf)});
 }
 
 /* ---- too few, or not theirs ---- */
@@ -294,6 +293,5 @@ void reject_policies(struct reject *r)
 	       (struct parts){.change = rename_two, .signers = SIGNERS(alice, reject_leaf)});
 	refuse(r, ERR_POLICY_THRESHOLD, "other_certificate_of_the_same_key",
 	       (struct parts){.change = rename_two, .signers = SIGNERS(again)});
-	if (!r->host)
-		refuse(r, ERR_NONE, "two_of_two", (struct parts){.change = rename_two, .signers = SIGNERS(alice, bob)});
+	refuse(r, ERR_NONE, "two_of_two", (struct parts){.change = rename_two, .signers = SIGNERS(alice, bob)});
 }

@@ -2,8 +2,8 @@
  * bit changed.
  *
  *	reject                 runs all
- *	reject write FOLDER    writes one file a bundle, <code>~<name>.tar, what a host trusts into etc/, and good bundles of
- *	                       growing serials, good-6.tar to good-13.tar
+ *	reject write FOLDER    writes one file a bundle, <code>~<name>.tar (ok~... is at a limit, and accepted), what a host
+ *	                       trusts into etc/, and good bundles of growing serials, good-6.tar to good-13.tar
  *
  * OBS_REJECT_SEED chooses the places that are changed in objects. */
 #include <setjmp.h>
@@ -372,6 +372,7 @@ static int write_all(const char *path)
 	reject_manifests(&r);
 	reject_objects(&r);
 	reject_host(&r);
+	reject_limits(&r);
 	reject_teardown();
 	return 0;
 }

@@ -64,7 +64,7 @@ def refuse(path, code):
 
 
 before, before_programs = footprint(), programs()
-names = sorted(name for name in os.listdir(folder) if "~" in name)
+names = sorted(name for name in os.listdir(folder) if "~" in name and not name.startswith("ok~"))
 for i, name in enumerate(names):
     code = name.split("~")[0]
     reason = refuse(os.path.join(folder, name), code)
