@@ -65,10 +65,10 @@ install_while() {
 	local status=0 client
 	cp "$bad/$3" "$file"
 	kill -STOP "$1"
-	wait_for 5 stopped "$1" || echo "not stopped"
+	wait_for 20 stopped "$1" || echo "not stopped"
 	"$OBSLOAD" install --run-dir "$E2E_TMP/run" "$file" >"$E2E_TMP/out" 2>&1 &
 	client=$!
-	wait_for 5 "$2" "$client" || echo "not $2"
+	wait_for 20 "$2" "$client" || echo "not $2"
 	"$4"
 	kill -CONT "$1"
 	wait "$client" || status=$?
