@@ -30,7 +30,7 @@ DEPS_BUILD := gcc clang llvm pkg-config libbpf-dev libelf-dev zlib1g-dev libssl-
 DEPS_DEMO := busybox-static curl dnsmasq-base bind9-dnsutils iproute2 procps util-linux
 DEPS_TEST := libcmocka-dev nginx-light bpftool openssl jq socat wrk python3 softhsm2 opensc libengine-pkcs11-openssl strace valgrind \
 	libclang-rt-14-dev libcap2-bin binutils \
-	qemu-system-x86 cpio xz-utils zstd
+	qemu-system-x86 cpio xz-utils zstd systemd
 DEPS_BENCH := bpftrace linux-perf nginx-light wrk bpftool openssl python3 util-linux iproute2
 DEPS_LINT := clang-format clang-tidy cppcheck shellcheck codespell mandoc git
 
