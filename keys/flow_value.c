@@ -12,12 +12,6 @@ struct value value_number(int64_t n)
 	return (struct value){.kind = NUMBERS, .count = 1, .value = {n}};
 }
 
-bool value_equal(const struct value *a, const struct value *b)
-{
-	return a->kind == b->kind && a->count == b->count && a->wide == b->wide &&
-	       memcmp(a->value, b->value, sizeof(a->value)) == 0;
-}
-
 static bool add_number(struct value *v, int64_t n)
 {
 	uint8_t at = 0;

@@ -4,6 +4,7 @@
 #ifndef OBS_KEYS_FLOW_VALUE_H
 #define OBS_KEYS_FLOW_VALUE_H
 
+#include <string.h>
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,7 +40,11 @@ struct state {
 extern const struct value value_any, value_memory;
 
 struct value value_number(int64_t n);
-bool value_equal(const struct value *a, const struct value *b);
+static inline bool value_equal(const struct value *a, const struct value *b)
+{
+	return a->kind == b->kind && a->count == b->count && a->wide == b->wide &&
+	       memcmp(a->value, b->value, sizeof(a->value)) == 0;
+}
 
 /* What covers both. Past VALUES constants it is any number, or anywhere in the frame. */
 struct value value_join(const struct value *a, const struct value *b);
