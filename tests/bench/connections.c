@@ -2,6 +2,7 @@
  * standard input. connections rate COUNT SECONDS: opens and closes COUNT a second, one after the other.
  * Prints {"connections":N,"seconds":S}: the time to open them, or the time of it all. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdint.h>
@@ -10,11 +11,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 /* A source address has about 28,000 ports: take a new one before that. */
-enum { NS_PER_S = 1000000000, PER_ADDRESS = 20000 };
+enum { NS_PER_S = 1000000000, PER_ADDRESS = 5000 };
 
 static uint64_t now_ns(void)
 {
@@ -61,21 +63,52 @@ static void open_one(int accepting, const struct sockaddr_in *to, uint64_t index
 	must(fd[1], "accept");
 }
 
+/* Opens `count` from the index `first` on, tells its parent, and keeps them until the parent is gone. */
+static void hold_some(uint64_t first, uint64_t count, int done, int end)
+{
+	struct sockaddr_in at;
+	char byte = 0;
+	int fd[2], accepting = listener(&at);
+
+	for (uint64_t i = 0; i < count; i++)
+		open_one(accepting, &at, first + i, fd);
+	must((int)write(done, &byte, 1), "write");
+	must((int)read(end, &byte, 1), "read");
+	_exit(0);
+}
+
+/* In processes of as many as the limit of open files allows, which not even root may raise everywhere. */
 static void hold(uint64_t count)
 {
-	const struct rlimit files = {.rlim_cur = 2 * count + 64, .rlim_max = 2 * count + 64};
-	struct sockaddr_in at;
+	struct rlimit files;
+	int done[2], end[2];
 	char byte;
-	int fd[2];
 
+	must(getrlimit(RLIMIT_NOFILE, &files), "limit of open files");
+	files.rlim_cur = files.rlim_max;
 	must(setrlimit(RLIMIT_NOFILE, &files), "limit of open files");
-	int accepting = listener(&at);
-	uint64_t start = now_ns();
-	for (uint64_t i = 0; i < count; i++)
-		open_one(accepting, &at, i, fd);
+	must(pipe2(done, O_NONBLOCK), "pipe");
+	must(pipe(end), "pipe");
+	uint64_t start = now_ns(), most = (files.rlim_cur - 64) / 2;
+	for (uint64_t i = 0; i < count; i += most) {
+		pid_t child = fork();
+		must(child, "fork");
+		if (child == 0) {
+			close(done[0]);
+			close(end[1]);
+			hold_some(i, count - i < most ? count - i : most, done[1], end[0]);
+		}
+		/* One that failed has said why, and is gone. */
+		while (read(done[0], &byte, 1) != 1)
+			must(waitpid(child, NULL, WNOHANG) == 0 ? usleep(1000) : -1,
+			     "a process that opens connections");
+	}
 	printf("{\"connections\":%" PRIu64 ",\"seconds\":%.6f}\n", count, (double)(now_ns() - start) / NS_PER_S);
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+	close(end[1]);
+	while (wait(NULL) > 0)
 		;
 }
 
