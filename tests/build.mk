@@ -32,7 +32,7 @@ FUZZ_TARGETS += $(worker_fuzz)
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := jansson))
 
-E2E_TESTS += sign pkcs11 trust rotation
+E2E_TESTS += sign pkcs11 trust rotation recover
 keys_tests := cert cms policy gate
 UNIT_TESTS += $(addprefix keys_,$(keys_tests))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)_test.c tests/unit/pki.c))

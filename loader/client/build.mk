@@ -1,5 +1,5 @@
 LIBRARIES += client
-client_src := loader/client/ask.c loader/client/audit.c loader/client/events.c loader/client/install.c \
+client_src := loader/client/accept.c loader/client/ask.c loader/client/audit.c loader/client/events.c loader/client/install.c \
 	loader/client/list.c loader/client/options.c loader/client/params.c loader/client/pretty.c loader/client/remove.c \
 	loader/client/resume.c loader/client/revoke.c loader/client/set.c loader/client/status.c loader/client/table.c loader/client/term.c \
 	loader/client/trust.c loader/client/view.c loader/client/where.c

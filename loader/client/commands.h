@@ -17,6 +17,7 @@ MUST_CHECK int command_revoke(const struct options *o, int argc, char **argv, st
 MUST_CHECK int command_set(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_params(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_events(const struct options *o, int argc, char **argv, struct err *e);
+MUST_CHECK int command_accept(const struct options *o, int argc, char **argv, struct err *e);
 MUST_CHECK int command_audit(const struct options *o, int argc, char **argv, struct err *e);
 
 #endif

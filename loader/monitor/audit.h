@@ -89,4 +89,17 @@ MUST_CHECK int audit_verify(const struct audit *audit, struct audit_report *out,
 /* The same, and gives the newest `most` entries as {"entries": [...]}, oldest first; the caller frees *out. */
 MUST_CHECK int audit_read(const struct audit *audit, size_t most, char **out, struct err *e);
 
+/* An install that the log tells was done. */
+struct audit_install {
+	const char *name;
+	uint64_t serial;
+	struct digest digest;
+};
+
+/* Calls each() for every line that is kept and tells of an installed bundle, whether the chain holds or not; what cannot be
+ * understood is left out. */
+MUST_CHECK int audit_each_install(const struct audit *audit,
+				  int (*each)(void *ctx, const struct audit_install *install, struct err *e), void *ctx,
+				  struct err *e);
+
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bundles/base/json.h"
+#include "bundles/manifest.h"
 #include "loader/monitor/audit_impl.h"
 
 void audit_walk_close(struct audit_walk *w)
@@ -196,4 +197,60 @@ int audit_read(const struct audit *audit, size_t most, char **out, struct err *e
 	if (check_all(&c, e))
 		return -1;
 	return json_write(root, JSON_COMPACT, failures, out, e) ? err_wrap(e, "audit entries") : 0;
+}
+
+/* ---- what was installed ---- */
+
+/* A dry run has name, serial and digest too. */
+static bool tells_install(const json_t *entry)
+{
+	static const char *const actions[] = {"install", "upgrade", "start", "adopt"};
+	const char *action = json_string_value(json_object_get(entry, "action"));
+	const char *verdict = json_string_value(json_object_get(entry, "verdict"));
+
+	for (size_t i = 0; action && verdict && i < ARRAY_LEN(actions); i++)
+		if (strcmp(action, actions[i]) == 0)
+			return strcmp(verdict, "done") == 0;
+	return false;
+}
+
+static int tell_install(const struct audit_walk *w,
+			int (*each)(void *ctx, const struct audit_install *install, struct err *e), void *ctx,
+			struct err *e)
+{
+	struct audit_install install;
+	json_auto_t *entry = NULL;
+	struct err why = ERR_INIT;
+
+	if (json_read(w->line, w->size, ERR_AUDIT_BROKEN, &entry, &why)) {
+		if (why.code != ERR_NOMEM)
+			return 0;
+		*e = why;
+		return -1;
+	}
+	json_int_t serial = json_integer_value(json_object_get(entry, "serial"));
+	const char *digest = json_string_value(json_object_get(entry, "digest"));
+	install.name = json_string_value(json_object_get(entry, "bundle"));
+	install.serial = (uint64_t)serial;
+	if (!tells_install(entry) || serial < 1 || !install.name || !manifest_name_valid(install.name) || !digest ||
+	    !digest_parse(digest, &install.digest))
+		return 0;
+	return each(ctx, &install, e);
+}
+
+int audit_each_install(const struct audit *audit,
+		       int (*each)(void *ctx, const struct audit_install *install, struct err *e), void *ctx,
+		       struct err *e)
+{
+	for (uint64_t file = audit->mark.first; file <= audit->next; file++) {
+		OWN_AUDIT_WALK struct audit_walk w = {0};
+		bool more;
+		if (audit_walk_open(audit->dir_fd, file < audit->next ? file : 0, &w, &more, e))
+			return -1;
+		while (more) {
+			if (audit_walk_next(&w, &more, e) || (more && tell_install(&w, each, ctx, e)))
+				return -1;
+		}
+	}
+	return 0;
 }

@@ -5,6 +5,7 @@
 
 #include "loader/ipc/log.h"
 #include "loader/monitor/params.h"
+#include "loader/monitor/recover.h"
 #include "loader/monitor/trust.h"
 
 /* ---- audit ---- */
@@ -109,19 +110,27 @@ static int check_stored_serial(void *ctx, const struct manifest *m, const struct
 	return 0;
 }
 
-int bundles_verify_stored(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
-			  struct verified_bundle **out, struct err *e)
+int bundles_verify_fd(struct bundles *b, int fd,
+		      int (*serial)(void *ctx, const struct manifest *m, const struct digest *manifest, struct err *e),
+		      void *serial_ctx, struct gate_seen *seen, struct verified_bundle **out, struct err *e)
 {
 	struct admit admit = b->admit;
-	OWN_FD int fd = -1;
 	OWN_FD int sealed = -1;
 	size_t size;
 
 	admit.installed = true;
-	admit.serial = check_stored_serial;
-	admit.serial_ctx = stored;
-	if (state_stored(b->state, stored->name, stored->serial, &fd, e) || admit_seal(fd, &sealed, &size, e) ||
-	    admit_verify(&admit, sealed, out, seen, e))
+	admit.serial = serial;
+	admit.serial_ctx = serial_ctx;
+	return admit_seal(fd, &sealed, &size, e) || admit_verify(&admit, sealed, out, seen, e) ? -1 : 0;
+}
+
+int bundles_verify_stored(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
+			  struct verified_bundle **out, struct err *e)
+{
+	OWN_FD int fd = -1;
+
+	if (state_stored(b->state, stored->name, stored->serial, &fd, e) ||
+	    bundles_verify_fd(b, fd, check_stored_serial, stored, seen, out, e))
 		return err_wrap(e, "stored bundle %s", stored->name);
 	return 0;
 }
@@ -269,7 +278,7 @@ int bundles_start(struct bundles *b, struct err *e)
 	char boot_id[BOOT_ID_BYTES];
 	struct err sweep = ERR_INIT;
 
-	if (state_boot_id(boot_id, e))
+	if (state_boot_id(boot_id, e) || recover_state(b, e))
 		return -1;
 	if (state_sweep(b->state, &sweep) || trust_store_sweep(b->admit.config_dir, &sweep))
 		log_err(LOG_LEVEL_WARNING, &sweep);

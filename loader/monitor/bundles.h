@@ -113,6 +113,11 @@ void bundles_follow(struct bundles *b, uint64_t now_ms, uint64_t *next_ms);
 /* Steps 2 to 7 for the stored bytes of what is installed: certificates may have expired since. */
 MUST_CHECK int bundles_verify_stored(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
 				     struct verified_bundle **out, struct err *e);
+/* The same for a file, with another step 6. */
+MUST_CHECK int bundles_verify_fd(struct bundles *b, int fd,
+				 int (*serial)(void *ctx, const struct manifest *m, const struct digest *manifest,
+					       struct err *e),
+				 void *serial_ctx, struct gate_seen *seen, struct verified_bundle **out, struct err *e);
 /* Verifies what is stored, and adopts its pins or attaches it; audited. A bundle that does not come up is no error: it is
  * idle then, and nothing of it is attached. The caller puts it into the set, and then enters it. */
 MUST_CHECK int bundles_bring_up(struct bundles *b, struct state_bundle *stored, struct bundle **out, struct err *e);

@@ -4,6 +4,7 @@
 
 #include "bundles/base/json.h"
 #include "loader/monitor/control.h"
+#include "loader/monitor/recover.h"
 #include "loader/monitor/revoke.h"
 #include "loader/monitor/revoked.h"
 #include "loader/monitor/show.h"
@@ -120,6 +121,19 @@ static void warn_bundle(const struct bundle *bundle, json_t *warnings)
 	json_array_append_new(warnings, show_text(text));
 }
 
+/* What stays until somebody has looked at it. */
+static void warn_host(const struct bundles *b, json_t *warnings)
+{
+	char note[RECOVER_NOTE_BYTES], text[RECOVER_NOTE_BYTES + 128];
+
+	recover_note(b->state, note);
+	if (note[0]) {
+		snprintf(text, sizeof(text),
+			 "%s: look at obsload list and obsload params, and then: obsload accept state", note);
+		json_array_append_new(warnings, show_text(text));
+	}
+}
+
 static int request_status(struct control_call *call, json_t **out, struct err *e)
 {
 	struct bundle *list[BUNDLES_MAX];
@@ -130,6 +144,7 @@ static int request_status(struct control_call *call, json_t **out, struct err *e
 		return -1;
 	bundles = json_array();
 	warnings = json_array();
+	warn_host(call->control->bundles, warnings);
 	if (!call->control->bundles->worker->pid)
 		json_array_append_new(warnings, show_text("no worker runs at this moment: nobody reads events"));
 	for (size_t i = 0; i < count; i++) {
@@ -271,6 +286,27 @@ static int request_revoke_list(struct control_call *call, json_t **out, struct e
 	return 0;
 }
 
+/* ---- what an operator has seen ---- */
+
+static int request_accept(struct control_call *call, json_t **out, struct err *e)
+{
+	struct bundles *b = call->control->bundles;
+	const char *what = call->request->arg;
+	char note[RECOVER_NOTE_BYTES];
+	struct state_bundle about;
+
+	memset(&about, 0, sizeof(about));
+	if (strcmp(what, "state") != 0)
+		return err_set(e, ERR_USAGE, "\"%s\": state is what can be accepted", what);
+	recover_note(b->state, note);
+	if (!note[0])
+		return err_set(e, ERR_REQUEST_INVALID, "the state was not recovered: there is nothing to accept");
+	if (bundles_audit(b, &call->as, "accept", "done", &about, what, NULL, e) || recover_seen(b->state, e))
+		return -1;
+	*out = json_pack("{s:s}", "accepted", what);
+	return 0;
+}
+
 /* ---- audit ---- */
 
 static int request_audit(struct control_call *call, char **out, struct err *e)
@@ -320,6 +356,7 @@ static const struct {
     [CONTROL_REVOKE] = {request_revoke, NULL, "revoke"},
     [CONTROL_REVOKE_UNDO] = {request_revoke, NULL, "revoke_undo", .root = true},
     [CONTROL_REVOKE_LIST] = {request_revoke_list, NULL, NULL},
+    [CONTROL_ACCEPT] = {request_accept, NULL, "accept", .root = true},
     [CONTROL_AUDIT_VERIFY] = {request_audit_verify, NULL, NULL},
 };
 

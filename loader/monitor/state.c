@@ -32,11 +32,18 @@ void state_bundle_clear(struct state_bundle *bundle)
 	bundle->param_count = 0;
 }
 
-void state_free(struct state *state)
+static void drop_bundles(struct state *state)
 {
 	for (size_t i = 0; i < state->count; i++)
 		state_bundle_clear(&state->bundles[i]);
 	free(state->bundles);
+	state->bundles = NULL;
+	state->count = 0;
+}
+
+void state_free(struct state *state)
+{
+	drop_bundles(state);
 	if (state->dir_fd >= 0)
 		close(state->dir_fd);
 	*state = (struct state)STATE_INIT;
@@ -48,8 +55,9 @@ static int read_state(struct state *state, struct err *e)
 	size_t size;
 	OWN_FD int fd = openat(state->dir_fd, "state.json", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
+	state->missing = fd < 0 && errno == ENOENT;
 	if (fd < 0)
-		return errno == ENOENT ? 0 : err_errno(e, ERR_STATE_IO, "open");
+		return state->missing ? 0 : err_errno(e, ERR_STATE_IO, "open");
 	if (file_read_fd(fd, STATE_MAX_BYTES, ERR_STATE_CORRUPT, &json, &size, e))
 		return -1;
 	return state_parse(json, size, state, e);
@@ -58,13 +66,22 @@ static int read_state(struct state *state, struct err *e)
 int state_open(const char *folder, struct state *out, struct err *e)
 {
 	struct state state = STATE_INIT;
+	struct err why = ERR_INIT;
 
 	state.dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (state.dir_fd < 0)
 		return err_errno(e, ERR_STATE_IO, "%s", folder);
-	if (read_state(&state, e)) {
-		state_free(&state);
-		return err_wrap(e, "%s/state.json", folder);
+	if (read_state(&state, &why)) {
+		if (why.code != ERR_STATE_CORRUPT) {
+			state_free(&state);
+			if (e)
+				*e = why;
+			return err_wrap(e, "%s/state.json", folder);
+		}
+		/* Half of what it said is no better than nothing. */
+		drop_bundles(&state);
+		state.boot_id[0] = '\0';
+		err_text(&why, state.damage, sizeof(state.damage));
 	}
 	*out = state;
 	return 0;

@@ -4,6 +4,7 @@
  * 1. state.json is replaced as a whole (file_replace_at); it alone says what is installed. A stored bundle or a pin that
  *    it does not name is left over from a crash and is removed at start.
  * 2. highest only grows, and stays after a bundle is removed: it is the memory against rollback.
+ * 3. A state.json that is damaged or missing is never taken for an empty one: recover.h.
  */
 #ifndef OBS_MONITOR_STATE_H
 #define OBS_MONITOR_STATE_H
@@ -19,6 +20,7 @@ enum {
 	STATE_NAME_BYTES = 2 * MANIFEST_NAME_MAX + 2,
 	STATE_VERSION_BYTES = 128,
 	BOOT_ID_BYTES = 37,
+	STATE_DAMAGE_BYTES = 512,
 };
 
 /* A parameter that somebody set; both texts are owned. */
@@ -28,8 +30,8 @@ struct state_param {
 
 struct state_bundle {
 	char name[STATE_NAME_BYTES];
-	uint64_t highest; /* serial, 0: none yet */
-	struct digest highest_digest;
+	uint64_t highest;             /* serial, 0: none yet */
+	struct digest highest_digest; /* all zero: not known (it was recovered from a pin) */
 	bool installed;
 	/* of the installed one */
 	uint64_t serial;
@@ -47,6 +49,9 @@ struct state {
 	char boot_id[BOOT_ID_BYTES]; /* of the boot that wrote it; "": a new state */
 	struct state_bundle *bundles;
 	size_t count;
+	/* when it was opened */
+	bool missing;
+	char damage[STATE_DAMAGE_BYTES]; /* why state.json cannot be understood; "": it can, or is missing */
 };
 
 #define STATE_INIT                                                                                                     \
@@ -54,7 +59,8 @@ struct state {
 		.dir_fd = -1                                                                                           \
 	}
 
-/* Reads the folder's state.json; a missing one is an empty state. ERR_STATE_CORRUPT, ERR_STATE_VERSION. */
+/* Reads the folder's state.json; where it is missing or damaged, the state is empty and says so. ERR_STATE_VERSION: it is of
+ * a newer obsload. */
 MUST_CHECK int state_open(const char *folder, struct state *out, struct err *e);
 void state_free(struct state *state);
 
@@ -79,6 +85,11 @@ MUST_CHECK int state_store(const struct state *state, const char *name, uint64_t
 			   struct err *e);
 MUST_CHECK int state_stored(const struct state *state, const char *name, uint64_t serial, int *out_fd, struct err *e);
 MUST_CHECK int state_unstore(const struct state *state, const char *name, uint64_t serial, struct err *e);
+
+/* Calls each() for every stored bundle; files of other names are left out. */
+MUST_CHECK int state_each_stored(const struct state *state,
+				 int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e), void *ctx,
+				 struct err *e);
 
 /* Removes stored files that state.json does not name, and temporaries. */
 MUST_CHECK int state_sweep(const struct state *state, struct err *e);

@@ -173,6 +173,69 @@ static int sweep_namespace(const struct state *state, const char *namespace, str
 	return 0;
 }
 
+/* ---- every one ---- */
+
+struct walk {
+	const struct state *state;
+	int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e);
+	void *ctx;
+};
+
+static int each_of_name(const struct walk *w, const char *name, struct err *e)
+{
+	char folder[STORE_PATH_BYTES], expected[32];
+	const struct dirent *entry;
+
+	snprintf(folder, sizeof(folder), "bundles/%s", name);
+	OWN_DIR DIR *dir = open_folder(w->state->dir_fd, folder, e);
+	if (!dir)
+		return -1;
+	while ((entry = next(dir))) {
+		uint64_t serial = strtoull(entry->d_name, NULL, 10);
+		snprintf(expected, sizeof(expected), "%" PRIu64 ".tar", serial);
+		if (serial && serial <= INT64_MAX && strcmp(expected, entry->d_name) == 0 &&
+		    w->each(w->ctx, name, serial, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int each_of_namespace(const struct walk *w, const char *namespace, struct err *e)
+{
+	char folder[STORE_PATH_BYTES], name[STATE_NAME_BYTES];
+	const struct dirent *entry;
+
+	if ((size_t)snprintf(folder, sizeof(folder), "bundles/%s", namespace) >= sizeof(folder))
+		return 0;
+	OWN_DIR DIR *dir = open_folder(w->state->dir_fd, folder, e);
+	if (!dir)
+		return -1;
+	while ((entry = next(dir)))
+		if ((size_t)snprintf(name, sizeof(name), "%s/%s", namespace, entry->d_name) < sizeof(name) &&
+		    manifest_name_valid(name) && each_of_name(w, name, e))
+			return -1;
+	return 0;
+}
+
+int state_each_stored(const struct state *state,
+		      int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e), void *ctx,
+		      struct err *e)
+{
+	const struct walk w = {.state = state, .each = each, .ctx = ctx};
+	const struct dirent *entry;
+	struct stat st;
+
+	if (fstatat(state->dir_fd, "bundles", &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
+		return 0;
+	OWN_DIR DIR *dir = open_folder(state->dir_fd, "bundles", e);
+	if (!dir)
+		return -1;
+	while ((entry = next(dir)))
+		if (each_of_namespace(&w, entry->d_name, e))
+			return -1;
+	return 0;
+}
+
 int state_sweep(const struct state *state, struct err *e)
 {
 	struct stat st;

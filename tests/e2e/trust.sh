@@ -2,60 +2,10 @@
 # Trust over time: what the audit log proves, and what is taken back.
 # Functions are called by check, and daemon_start takes no words of this script:
 # shellcheck disable=SC2317,SC2119
-# shellcheck source=tests/e2e/lib.sh
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/trust_lib.sh
+. "$(dirname "$0")/trust_lib.sh"
 e2e_init "$@"
-
-cat >"$E2E_TMP/trust.bpf.c" <<'END'
-#include <obs/obs.h>
-
-OBS_PARAM(__u32, every, 1, 1, 1000, "One of so many.");
-
-struct exec {
-	struct obs_header header;
-	struct obs_process process;
-} OBS_EVENT(exec, 1, "trust.exec");
-OBS_RING(events, 256 * 1024);
-
-SEC("tp_btf/sched_process_exec")
-int e2e_trust(void *ctx)
-{
-	struct exec *e;
-
-	if (every > 1)
-		return 0;
-	e = obs_reserve(&events, struct exec, 1);
-	if (!e)
-		return 0;
-	obs_process_fill(&e->process);
-	obs_submit(&events, e);
-	return 0;
-}
-OBS_LICENSE("GPL");
-END
-
-sign() { "$OBSPKG" sign "$E2E_TMP/$1" --key "$E2E_TMP/$2/signer.key" --cert "$E2E_TMP/$2/signer.pem" >/dev/null 2>&1; }
-# bundle NAME SERIAL FILE SIGNER...
-bundle() {
-	rm -rf "$E2E_TMP/def"
-	mkdir "$E2E_TMP/def"
-	cp "$E2E_TMP/trust.bpf.c" "$E2E_TMP/def/"
-	printf '{"schema": 1, "name": "%s", "version": "%s.0", "serial": %s, "description": "Trust.", "licence": "GPL-2.0-only"}' \
-		"$1" "$2" "$2" >"$E2E_TMP/def/bundle.json"
-	"$OBSPKG" build "$E2E_TMP/def" -o "$E2E_TMP/$3" >/dev/null 2>&1
-	local file=$3 signer
-	shift 3
-	for signer; do sign "$file" "$signer"; done
-}
-signer_of() {
-	openssl x509 -in "$E2E_TMP/$1/signer.pem" -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -d' ' -f1
-}
-state_of() { load list --json | jq -r --arg n "$1" '.bundles[] | select(.name == $n) | .state'; }
-last_audit() { load audit --json --last 1 | jq -c ".entries[-1] | $1"; }
-
-id_of() { load status "$1" --json | jq -r '.bundles[].programs[].id'; }
-gone() { ! bpftool prog show id "$1" >/dev/null 2>&1; }
-reason_code() { load status "$1" --json | jq -r '.bundles[0].reason' | grep -o '\[[a-z._]*\]$'; }
+trust_init
 
 make_signer one
 make_signer two
@@ -79,7 +29,6 @@ cp "$OBSLOAD" "$E2E_TMP/$evil"
 check audit_hostile_name "$E2E_TMP/$evil" verify --run-dir "$E2E_TMP/run" "$E2E_TMP/a3.tar"
 check_eq audit_hostile_name_kept '["verify","done","e\u001b[31m",0]' "$(load audit --json --last 1 | jq -ac '.entries[-1] | [.action, .verdict, .comm, .uid]')"
 check_eq audit_digest_and_signers "[\"$(load list --json | jq -r '.bundles[0].digest')\",[\"$(signer_of one)\"]]" "$(last_audit '[.digest, .signers]')"
-as_group() { setpriv --reuid=65534 --regid="$(getent group nogroup | cut -d: -f3)" --clear-groups "$OBSLOAD" "$@" --run-dir "$E2E_TMP/run"; }
 chmod 644 "$E2E_TMP"/*.tar
 check_refused downgrade_by_group_refused daemon.denied 4 as_group install --allow-downgrade "$E2E_TMP/a2.tar"
 check_eq downgrade_by_group_audited '["install","refused","daemon.denied",65534]' "$(last_audit '[.action, .verdict, .code, .uid]')"
