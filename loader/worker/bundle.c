@@ -303,11 +303,15 @@ bool bundle_consume(struct bundle *b, uint64_t max_bytes)
 	for (size_t i = 0; i < b->manifest->output_count; i++) {
 		struct output *o = &b->outputs[i];
 		struct err e = ERR_INIT;
+		uint64_t most = max_bytes;
 		int64_t bytes;
 
 		if (!o->ring)
 			continue;
-		bytes = ring_consume(o->ring, max_bytes, on_record, o, &e);
+		/* The room that is read is free only when the lines are sent. */
+		if (most != UINT64_MAX && most > ring_bytes(o->ring) / 4)
+			most = ring_bytes(o->ring) / 4;
+		bytes = ring_consume(o->ring, most, on_record, o, &e);
 		if (bytes < 0) {
 			err_wrap(&e, "ring %s of %s is read no more", o->output->map, b->manifest->name);
 			log_err(LOG_LEVEL_ERROR, &e);
@@ -315,9 +319,16 @@ bool bundle_consume(struct bundle *b, uint64_t max_bytes)
 			output_close(o);
 			continue;
 		}
-		more |= (uint64_t)bytes >= max_bytes;
+		more |= (uint64_t)bytes >= most;
 	}
 	return more;
+}
+
+void bundle_release(const struct bundle *b)
+{
+	for (size_t i = 0; i < b->manifest->output_count; i++)
+		if (b->outputs[i].ring)
+			ring_release(b->outputs[i].ring);
 }
 
 int bundle_sample(struct bundle *b, uint32_t output, struct err *e)

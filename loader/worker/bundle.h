@@ -35,6 +35,9 @@ void bundle_missed(struct bundle *b, uint64_t total);
 /* Reads every ring, about max_bytes of each. True: there is more. A ring whose contents make no sense is closed. */
 bool bundle_consume(struct bundle *b, uint64_t max_bytes);
 
+/* What was consumed is sent, or counted as lost: it need not be found by a worker that takes over. */
+void bundle_release(const struct bundle *b);
+
 /* Publishes at most max_entries of each sample. done() is told of each output whose sample is at its end. True: there is
  * more. */
 bool bundle_step_samples(struct bundle *b, unsigned max_entries,

@@ -114,6 +114,8 @@ static int turn(struct worker *w)
 	}
 	bool replays = stream_replay(w->stream);
 	server_flush(w->server);
+	for (size_t i = 0; i < w->bundle_count; i++)
+		bundle_release(w->bundles[i]);
 	if (rings || replays)
 		return 0;
 	return samples ? SAMPLE_TURN_MS : TICK_MS;

@@ -4,17 +4,12 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 
-enum {
-	/* The producer reads the consumer's position: tell it often enough that room is free in time, but not for each
-	 * record, since the cache line then travels between the CPUs every time. */
-	RING_TELL_BYTES = 8192,
-};
-
 struct ring {
 	uint64_t *consumer;       /* page 0, ours to write */
 	const uint64_t *producer; /* page 1 */
 	const uint8_t *data;      /* from page 2, mapped twice in a row: no record is split */
 	size_t page, bytes;
+	uint64_t at; /* what is consumed, and not yet released */
 };
 
 int ring_open(int map_fd, uint32_t bytes, struct ring **out, struct err *e)
@@ -38,6 +33,7 @@ int ring_open(int map_fd, uint32_t bytes, struct ring **out, struct err *e)
 		return err_errno(e, ERR_IO, "map %u bytes of a ring", bytes);
 	r->producer = producer;
 	r->data = (const uint8_t *)producer + r->page;
+	r->at = *r->consumer;
 	*out = TAKE_PTR(r);
 	return 0;
 }
@@ -58,7 +54,7 @@ void ring_free(struct ring **ring)
 
 int64_t ring_consume(struct ring *r, uint64_t max_bytes, ring_each each, void *ctx, struct err *e)
 {
-	uint64_t start = *r->consumer, at = start, told = start;
+	uint64_t start = r->at, at = start;
 	/* Sequentially consistent, against the producer that looks whether we have caught up before it wakes us. */
 	uint64_t end = __atomic_load_n(r->producer, __ATOMIC_SEQ_CST);
 
@@ -78,12 +74,19 @@ int64_t ring_consume(struct ring *r, uint64_t max_bytes, ring_each each, void *c
 		if (!(header & BPF_RINGBUF_DISCARD_BIT))
 			each(ctx, record + BPF_RINGBUF_HDR_SZ, size);
 		at += whole;
-		if (at - told >= RING_TELL_BYTES) {
-			__atomic_store_n(r->consumer, at, __ATOMIC_RELEASE);
-			told = at;
-		}
 	}
-	if (at != told)
-		__atomic_store_n(r->consumer, at, __ATOMIC_SEQ_CST);
+	r->at = at;
 	return (int64_t)(at - start);
+}
+
+void ring_release(struct ring *r)
+{
+	/* Not for each record: the cache line travels between the CPUs each time. */
+	if (*r->consumer != r->at)
+		__atomic_store_n(r->consumer, r->at, __ATOMIC_SEQ_CST);
+}
+
+size_t ring_bytes(const struct ring *r)
+{
+	return r->bytes;
 }

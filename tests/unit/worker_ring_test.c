@@ -67,6 +67,7 @@ static void records_past_the_end_wrap_whole(void **state)
 		memset(record, (int)i, sizeof(record));
 		assert_int_equal(feed_put(&feed, record, 1, false), 0);
 		assert_int_equal(ring_consume(ring, UINT64_MAX, each, &seen, &e), SIZE + 8);
+		ring_release(ring);
 		assert_memory_equal(seen.last, record, SIZE);
 	}
 	assert_int_equal(seen.count, 5000);
@@ -112,7 +113,7 @@ static void budget_stops_and_goes_on(void **state)
 	feed_close(&feed);
 }
 
-static void full_ring_has_room_again_once_read(void **state)
+static void full_ring_has_room_again_once_released(void **state)
 {
 	struct feed feed;
 	struct seen seen = {0};
@@ -128,13 +129,14 @@ static void full_ring_has_room_again_once_read(void **state)
 	assert_true(ring_consume(ring, UINT64_MAX, each, &seen, &e) > RING - SIZE - 8);
 	unsigned first = seen.count;
 	assert_in_range(first, RING / (SIZE + 8) - 1, RING / (SIZE + 8));
+	ring_release(ring);
 	assert_int_equal(feed_put(&feed, record, 10, false), 0);
 	assert_true(ring_consume(ring, UINT64_MAX, each, &seen, &e) > 0);
 	assert_int_equal(seen.count, first + 10);
 	feed_close(&feed);
 }
 
-static void second_reader_goes_on_where_the_first_stopped(void **state)
+static void second_reader_goes_on_where_the_first_released(void **state)
 {
 	struct feed feed;
 	struct seen seen = {0};
@@ -148,10 +150,13 @@ static void second_reader_goes_on_where_the_first_stopped(void **state)
 	assert_int_equal(ring_open(feed.map, RING, &ring, &e), 0);
 	assert_int_equal(feed_put(&feed, record, 2, false), 0);
 	assert_true(ring_consume(ring, 1, each, &seen, &e) > 0);
+	ring_release(ring);
+	assert_true(ring_consume(ring, 1, each, &seen, &e) > 0);
+	assert_int_equal(seen.count, 2);
 	ring_free(&ring);
 	assert_int_equal(ring_open(feed.map, RING, &second, &e), 0);
 	assert_true(ring_consume(second, UINT64_MAX, each, &seen, &e) > 0);
-	assert_int_equal(seen.count, 2);
+	assert_int_equal(seen.count, 3);
 	feed_close(&feed);
 }
 
@@ -233,8 +238,8 @@ int main(void)
 	    cmocka_unit_test(records_past_the_end_wrap_whole),
 	    cmocka_unit_test(discarded_record_is_skipped),
 	    cmocka_unit_test(budget_stops_and_goes_on),
-	    cmocka_unit_test(full_ring_has_room_again_once_read),
-	    cmocka_unit_test(second_reader_goes_on_where_the_first_stopped),
+	    cmocka_unit_test(full_ring_has_room_again_once_released),
+	    cmocka_unit_test(second_reader_goes_on_where_the_first_released),
 	    cmocka_unit_test(wrong_size_is_refused),
 	    cmocka_unit_test(busy_record_stops_reading),
 	    cmocka_unit_test(record_longer_than_the_ring_is_an_error),
