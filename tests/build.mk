@@ -82,7 +82,7 @@ tests/bin/monitor_kernel_libs := monitor kernel supervisor sandbox ipc keys bund
 tests/bin/monitor_kernel_pkgs += libseccomp
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
 E2E_TESTS += interfaces lifecycle privileges
-E2E_TESTS += crash_steps
+E2E_TESTS += crash crash_steps
 e2e_programs += tests/bin/kill_at
 tests/bin/kill_at_src := tests/e2e/tools/kill_at.c
 FUZZ_TARGETS += pretty
