@@ -253,7 +253,7 @@ static json_t *show_effects(const struct revoke_result *r, bool runs)
 static int request_revoke(struct control_call *call, json_t **out, struct err *e)
 {
 	bool undo = call->request->op == CONTROL_REVOKE_UNDO;
-	struct revoke_result r;
+	struct revoke_result r = {0};
 
 	if (!call->request->arg[0] && check_file(call, "certificate", e))
 		return -1;
