@@ -5,6 +5,7 @@
 #include <openssl/objects.h>
 #include <string.h>
 
+#include "bundles/base/text.h"
 #include "bundles/limits.h"
 #include "keys/cert_impl.h"
 
@@ -225,12 +226,14 @@ static int check_signature(CMS_ContentInfo *cms, const void *content, size_t siz
 
 static int check_time(const struct x509_chain *chain, int64_t now, bool installed, struct err *e)
 {
+	char when[TEXT_TIME_BYTES];
+
+	text_time(now, when);
 	if (chain->not_yet_valid)
-		return err_set(e, ERR_CERTIFICATE_NOT_YET_VALID, "%s is not valid yet at second %lld",
-			       chain->expired_subject, (long long)now);
+		return err_set(e, ERR_CERTIFICATE_NOT_YET_VALID, "%s is not valid yet at %s", chain->expired_subject,
+			       when);
 	if (chain->expired && !installed)
-		return err_set(e, ERR_CERTIFICATE_EXPIRED, "%s has expired at second %lld", chain->expired_subject,
-			       (long long)now);
+		return err_set(e, ERR_CERTIFICATE_EXPIRED, "%s has expired at %s", chain->expired_subject, when);
 	return 0;
 }
 

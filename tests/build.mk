@@ -32,7 +32,7 @@ FUZZ_TARGETS += $(worker_fuzz)
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := jansson))
 
-E2E_TESTS += sign pkcs11 trust rotation recover
+E2E_TESTS += sign pkcs11 trust rotation recover clock
 keys_tests := cert cms policy gate
 UNIT_TESTS += $(addprefix keys_,$(keys_tests))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)_test.c tests/unit/pki.c))
@@ -59,6 +59,11 @@ tests/bin/ipc_msg_pkgs := cmocka
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_libs := monitor ipc bundles base))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_pkgs := libcrypto jansson cmocka))
+UNIT_TESTS += monitor_clock
+tests/bin/monitor_clock_src := tests/unit/monitor_clock_test.c
+tests/bin/monitor_clock_libs := monitor ipc bundles base
+tests/bin/monitor_clock_pkgs := libcrypto jansson cmocka
+tests/bin/monitor_clock_ldflags := -Wl,--wrap=renameat,--wrap=clock_gettime
 UNIT_TESTS += monitor_revoked
 tests/bin/monitor_revoked_src := tests/unit/monitor_revoked_test.c
 tests/bin/monitor_revoked_libs := monitor bundles base

@@ -1,6 +1,8 @@
 #include "bundles/base/text.h"
 
+#include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 size_t text_utf8_len(const uint8_t *s, size_t size)
 {
@@ -103,4 +105,13 @@ void text_terminal(FILE *f, const char *s, bool lines)
 		s += len;
 		left -= len;
 	}
+}
+
+void text_time(int64_t seconds, char dst[static TEXT_TIME_BYTES])
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || !strftime(dst, TEXT_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		snprintf(dst, TEXT_TIME_BYTES, "second %" PRId64, seconds);
 }

@@ -19,4 +19,9 @@ void text_json(FILE *f, const char *s);
  * UTF-8 become \xXX. With lines, newline and tab are kept. */
 void text_terminal(FILE *f, const char *s, bool lines);
 
+enum { TEXT_TIME_BYTES = 40 };
+
+/* RFC 3339 in UTC, "2026-11-22T10:00:00Z"; what no calendar has, as a number of seconds. */
+void text_time(int64_t seconds, char dst[static TEXT_TIME_BYTES]);
+
 #endif

@@ -31,7 +31,7 @@ static const struct command commands[] = {
     {"events", "[PATTERN...] [--where 'FIELD OP VALUE'] [--bundle PATTERN] [--last N] [--sample N] [--count N]",
      "the live stream", OPTION_WHERE | OPTION_BUNDLE | OPTION_LAST | OPTION_SAMPLE | OPTION_COUNT, 0, -1,
      command_events},
-    {"accept", "state", "what the daemon warns of has been looked at", 0, 1, 1, command_accept},
+    {"accept", "clock|state", "what the daemon warns of has been looked at", 0, 1, 1, command_accept},
     {"audit", "[--last N | --verify]", "who did what, and what was refused", OPTION_LAST | OPTION_CHAIN, 0, 0,
      command_audit},
 };

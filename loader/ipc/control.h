@@ -23,7 +23,7 @@ enum control_op {
 	CONTROL_REVOKE,       /* arg: identity or a prefix of at least 8, or "" and fd: PEM certificate */
 	CONTROL_REVOKE_UNDO,  /* the same */
 	CONTROL_REVOKE_LIST,
-	CONTROL_ACCEPT,       /* arg: "state" */
+	CONTROL_ACCEPT,       /* arg: "clock" or "state" */
 	CONTROL_AUDIT_VERIFY, /* the whole chain: {"lines", "files", "since", "last", ...} */
 	CONTROL_OP_COUNT,
 };

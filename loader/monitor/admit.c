@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "bundles/base/file.h"
 #include "loader/ipc/msg.h"
@@ -178,6 +177,21 @@ int admit_trust(const char *config_dir, struct trust **trust, struct policy **po
 	return 0;
 }
 
+/* Where time decided, and the clock is in doubt, both are said. */
+static int tell_clock(const struct admit *admit, const struct gate_seen *seen, struct err *e)
+{
+	char text[256];
+	bool timed = e->code == ERR_CERTIFICATE_EXPIRED || e->code == ERR_CERTIFICATE_NOT_YET_VALID;
+
+	for (size_t i = 0; i < seen->aside_count; i++)
+		timed |= seen->aside[i].code == ERR_CERTIFICATE_EXPIRED ||
+			 seen->aside[i].code == ERR_CERTIFICATE_NOT_YET_VALID;
+	if (!timed || !admit->clock)
+		return -1;
+	clock_text(admit->clock, text, sizeof(text));
+	return text[0] ? err_wrap(e, "%s", text) : -1;
+}
+
 int admit_verify(const struct admit *admit, int sealed_fd, struct verified_bundle **out, struct gate_seen *seen,
 		 struct err *e)
 {
@@ -189,9 +203,10 @@ int admit_verify(const struct admit *admit, int sealed_fd, struct verified_bundl
 		return -1;
 	const struct gate gate = {.trust = trust,
 				  .policy = policy,
-				  .now = time(NULL),
+				  .now = clock_judged(admit->clock),
 				  .installed = admit->installed,
 				  .serial = admit->serial,
 				  .serial_ctx = admit->serial_ctx};
-	return gate_verify(&gate, &files, out, seen, e);
+	int rc = gate_verify(&gate, &files, out, seen, e);
+	return rc ? tell_clock(admit, seen, e) : 0;
 }

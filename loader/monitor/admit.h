@@ -4,6 +4,7 @@
 #define OBS_MONITOR_ADMIT_H
 
 #include "keys/gate.h"
+#include "loader/monitor/clock.h"
 
 /* Starts an unpacker that talks over sock and reads file_fd; both stay the caller's. */
 struct admit_unpacker {
@@ -16,7 +17,8 @@ struct admit_unpacker {
 struct admit {
 	const char *config_dir;
 	struct admit_unpacker unpacker;
-	bool installed; /* as struct gate */
+	const struct clock *clock; /* NULL: the host's */
+	bool installed;            /* as struct gate */
 	int (*serial)(void *ctx, const struct manifest *m, const struct digest *manifest, struct err *e);
 	void *serial_ctx;
 };

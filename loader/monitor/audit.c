@@ -78,6 +78,10 @@ static void put_entry(FILE *f, const struct audit_entry *entry, const char *prev
 		fprintf(f, ",\"uid\":%u,\"pid\":%d", entry->who->uid, entry->who->pid);
 		put_text(f, "comm", entry->who->comm);
 	}
+	if (entry->newest_seen) {
+		text_time(entry->newest_seen, now);
+		put_text(f, "newest_seen", now);
+	}
 	if (entry->detail)
 		put_text(f, "detail", entry->detail);
 	if (entry->err)

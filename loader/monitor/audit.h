@@ -63,6 +63,7 @@ struct audit_entry {
 	size_t signer_count;
 	const struct gate_aside *aside; /* signatures that did not count: by whom, and why */
 	size_t aside_count;
+	int64_t newest_seen;   /* time, where the host's clock is in doubt; 0: it is not */
 	const char *detail;    /* free text, or NULL */
 	const struct err *err; /* of a refusal or failure, or NULL */
 };

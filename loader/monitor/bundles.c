@@ -14,6 +14,7 @@ int bundles_audit(struct bundles *b, const struct bundles_request *request, cons
 		  const struct state_bundle *about, const char *detail, const struct err *why, struct err *e)
 {
 	static const struct digest unknown;
+	bool in_doubt = clock_look(b->clock) != CLOCK_RIGHT;
 	const struct audit_entry entry = {.action = action,
 					  .verdict = verdict,
 					  .who = request ? request->who : NULL,
@@ -24,6 +25,7 @@ int bundles_audit(struct bundles *b, const struct bundles_request *request, cons
 					  .signer_count = about->signer_count,
 					  .aside = b->seen ? b->seen->aside : NULL,
 					  .aside_count = b->seen ? b->seen->aside_count : 0,
+					  .newest_seen = in_doubt ? b->clock->newest : 0,
 					  .detail = detail,
 					  .err = why};
 

@@ -58,6 +58,7 @@ struct bundles {
 	struct state *state;
 	struct audit *audit;
 	struct worker *worker;
+	struct clock *clock;
 	struct admit admit; /* config_dir and unpacker; the rest is set for each use */
 	struct bundle *bundle[BUNDLES_MAX];
 	size_t count;

@@ -21,6 +21,7 @@ struct monitor {
 	struct parent parent;
 	struct state state;
 	struct audit audit;
+	struct clock clock;
 	struct worker worker;
 	struct bundles bundles;
 	struct control control;
@@ -125,6 +126,8 @@ static void wire(struct monitor *m, char **argv)
 	m->worker.kallsyms_fd = fcntl(MONITOR_FD_KALLSYMS, F_GETFD) < 0 ? -1 : MONITOR_FD_KALLSYMS;
 	m->bundles.state = &m->state;
 	m->bundles.audit = &m->audit;
+	m->bundles.clock = &m->clock;
+	m->bundles.admit.clock = &m->clock;
 	m->bundles.worker = &m->worker;
 	m->bundles.admit.config_dir = argv[1];
 	m->bundles.admit.unpacker = (struct admit_unpacker){
@@ -151,7 +154,8 @@ static int set_up(struct monitor *m, int argc, char **argv, struct err *e)
 	wire(m, argv);
 	if (sandbox_capabilities(SANDBOX_MONITOR, e) || sandbox_enter(SANDBOX_MONITOR, e) || kernel_probe(e))
 		return -1;
-	if (state_open(argv[2], &m->state, e) || audit_open(m->state.dir_fd, &m->audit, e))
+	if (state_open(argv[2], &m->state, e) || clock_open(m->state.dir_fd, &m->clock, e) ||
+	    audit_open(m->state.dir_fd, &m->audit, e))
 		return err_wrap(e, "%s", argv[2]);
 	/* Interfaces are watched before the first program is attached, so that none comes up unseen in between. */
 	if (loop_open(&m->loop, e) || watch_signals(m, e) || loop_add(&m->loop, &m->parent_source, EPOLLRDHUP, e) ||
@@ -173,6 +177,7 @@ static int serve(struct monitor *m, struct err *e)
 		bundles_tick(&m->bundles, now, &next);
 		bundles_follow(&m->bundles, now, &next);
 		control_tick(&m->control, now, &next);
+		clock_tick(&m->clock, now, &next);
 		uint64_t wait = next == UINT64_MAX ? UINT64_MAX : next > now ? next - now : 0;
 		if (loop_wait(&m->loop, wait > INT32_MAX ? -1 : (int)wait, e))
 			return -1;
@@ -187,6 +192,7 @@ int main(int argc, char **argv)
 	static struct monitor m = {.loop = LOOP_INIT,
 				   .state = STATE_INIT,
 				   .audit = AUDIT_INIT,
+				   .clock = CLOCK_INIT,
 				   .worker = WORKER_INIT,
 				   .bundles.interfaces = INTERFACES_INIT};
 	struct err e = ERR_INIT;

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "bundles/base/file.h"
+#include "bundles/base/text.h"
 #include "loader/ipc/log.h"
 
 static const char note_name[] = "recovered", damaged_name[] = "state.json.damaged";
@@ -154,15 +155,12 @@ static int keep_damaged(const struct state *state, struct err *e)
 
 static void say(const struct state *state, const char *what, char note[static RECOVER_NOTE_BYTES])
 {
-	char when[32];
-	time_t now = time(NULL);
+	char when[TEXT_TIME_BYTES];
 	size_t installed = 0;
-	struct tm tm;
 
 	for (size_t i = 0; i < state->count; i++)
 		installed += state->bundles[i].installed;
-	gmtime_r(&now, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	text_time(time(NULL), when);
 	snprintf(
 	    note, RECOVER_NOTE_BYTES,
 	    "at %s state.json was %.600s. From stored bundles, pins and audit log, %zu names were recovered, %zu of "

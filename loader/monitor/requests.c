@@ -132,6 +132,11 @@ static void warn_host(const struct bundles *b, json_t *warnings)
 			 "%s: look at obsload list and obsload params, and then: obsload accept state", note);
 		json_array_append_new(warnings, show_text(text));
 	}
+	clock_text(b->clock, note, sizeof(note));
+	if (note[0]) {
+		snprintf(text, sizeof(text), "%s: set the clock right, or, if it is: obsload accept clock", note);
+		json_array_append_new(warnings, show_text(text));
+	}
 }
 
 static int request_status(struct control_call *call, json_t **out, struct err *e)
@@ -288,20 +293,45 @@ static int request_revoke_list(struct control_call *call, json_t **out, struct e
 
 /* ---- what an operator has seen ---- */
 
-static int request_accept(struct control_call *call, json_t **out, struct err *e)
+static int accept_state(struct control_call *call, struct err *e)
 {
 	struct bundles *b = call->control->bundles;
-	const char *what = call->request->arg;
 	char note[RECOVER_NOTE_BYTES];
 	struct state_bundle about;
 
 	memset(&about, 0, sizeof(about));
-	if (strcmp(what, "state") != 0)
-		return err_set(e, ERR_USAGE, "\"%s\": state is what can be accepted", what);
 	recover_note(b->state, note);
 	if (!note[0])
 		return err_set(e, ERR_REQUEST_INVALID, "the state was not recovered: there is nothing to accept");
-	if (bundles_audit(b, &call->as, "accept", "done", &about, what, NULL, e) || recover_seen(b->state, e))
+	if (bundles_audit(b, &call->as, "accept", "done", &about, "state", NULL, e))
+		return -1;
+	return recover_seen(b->state, e);
+}
+
+static int accept_clock(struct control_call *call, struct err *e)
+{
+	struct bundles *b = call->control->bundles;
+	char doubt[256], detail[280];
+	struct state_bundle about;
+
+	memset(&about, 0, sizeof(about));
+	clock_text(b->clock, doubt, sizeof(doubt));
+	if (!doubt[0])
+		return err_set(e, ERR_REQUEST_INVALID, "the clock is not in doubt: there is nothing to accept");
+	snprintf(detail, sizeof(detail), "clock: %s", doubt);
+	if (bundles_audit(b, &call->as, "accept", "done", &about, detail, NULL, e))
+		return -1;
+	return clock_accept(b->clock, e);
+}
+
+static int request_accept(struct control_call *call, json_t **out, struct err *e)
+{
+	const char *what = call->request->arg;
+	bool clock = strcmp(what, "clock") == 0;
+
+	if (!clock && strcmp(what, "state") != 0)
+		return err_set(e, ERR_USAGE, "\"%s\": state or clock can be accepted", what);
+	if (clock ? accept_clock(call, e) : accept_state(call, e))
 		return -1;
 	*out = json_pack("{s:s}", "accepted", what);
 	return 0;

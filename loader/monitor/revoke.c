@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "bundles/base/file.h"
+#include "bundles/base/text.h"
 #include "loader/ipc/log.h"
 #include "loader/monitor/revoked.h"
 #include "loader/monitor/trust.h"
@@ -210,12 +211,9 @@ static void audit_failure(struct bundles *b, const struct bundles_request *reque
 static void note_of(const struct bundles_request *request, const struct revoke_result *r,
 		    char note[static REVOKED_NOTE_BYTES])
 {
-	time_t now = time(NULL);
-	char when[32];
-	struct tm tm;
+	char when[TEXT_TIME_BYTES];
 
-	gmtime_r(&now, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	text_time(time(NULL), when);
 	snprintf(note, REVOKED_NOTE_BYTES, "%s; %s by uid %u", r->what, when, request->who->uid);
 }
 

@@ -25,6 +25,7 @@ static struct host {
 	struct loop loop;
 	struct state state;
 	struct audit audit;
+	struct clock clock;
 	struct worker worker;
 	struct bundles bundles;
 	struct control control;
@@ -76,12 +77,14 @@ static void set_up(void)
 	h.address.sun_family = AF_UNIX;
 	snprintf(h.address.sun_path, sizeof(h.address.sun_path), "%s/control", folder);
 	need(mkdir(trust_d, 0700) || loop_open(&h.loop, &e) || state_open(folder, &h.state, &e));
+	need(clock_open(h.state.dir_fd, &h.clock, &e));
 	open_audit();
 	h.worker.loop = &h.loop;
 	need(worker_open(&h.worker, &e));
 	h.bundles.state = &h.state;
 	h.bundles.audit = &h.audit;
 	h.bundles.worker = &h.worker;
+	h.bundles.clock = &h.clock;
 	h.bundles.admit.config_dir = folder;
 	h.bundles.admit.unpacker = (struct admit_unpacker){.spawn = no_unpacker, .timeout_ms = 100};
 	h.bundles.host.pin_root = folder;

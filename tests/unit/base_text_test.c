@@ -123,6 +123,26 @@ static void text_terminal_of_any_two_bytes_is_harmless(void **state)
 	}
 }
 
+static void text_time_is_rfc_3339(void **state)
+{
+	static const struct {
+		int64_t seconds;
+		const char *text;
+	} cases[] = {
+	    {0, "1970-01-01T00:00:00Z"},
+	    {1800000000, "2027-01-15T08:00:00Z"},
+	    {253402300799, "9999-12-31T23:59:59Z"},
+	    {INT64_MAX, "second 9223372036854775807"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[TEXT_TIME_BYTES];
+		text_time(cases[i].seconds, text);
+		assert_string_equal(text, cases[i].text);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -132,6 +152,7 @@ int main(void)
 	    cmocka_unit_test(text_terminal_defuses_escapes),
 	    cmocka_unit_test(text_terminal_with_lines_keeps_them),
 	    cmocka_unit_test(text_terminal_of_any_two_bytes_is_harmless),
+	    cmocka_unit_test(text_time_is_rfc_3339),
 	};
 
 	return cmocka_run_group_tests_name("base_text", tests, NULL, NULL);
