@@ -70,7 +70,7 @@ tests/bin/monitor_revoked_libs := monitor bundles base
 tests/bin/monitor_revoked_pkgs := libcrypto jansson cmocka
 tests/bin/monitor_revoked_ldflags := -Wl,--wrap=renameat
 tests/bin/monitor_state_ldflags := -Wl,--wrap=renameat
-tests/bin/monitor_audit_ldflags := -Wl,--wrap=write,--wrap=fsync,--wrap=renameat
+tests/bin/monitor_audit_ldflags := $(foreach f,write fsync renameat renameat2 unlinkat ftruncate openat,-Wl,--wrap=$(f))
 tests/bin/monitor_admit_src := tests/unit/monitor_admit_test.c tests/unit/pki.c
 tests/bin/monitor_admit_libs := monitor ipc keys bundles base
 tests/bin/monitor_admit_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka

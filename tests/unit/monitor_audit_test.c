@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -15,48 +16,86 @@
 
 static char folder[64], path[96];
 static int dir_fd = -1;
-static int fail_write;  /* the so many-th write from now fails after half of its bytes */
-static int fail_fsync;  /* the so many-th from now */
-static int fail_rename; /* the same */
+static int fail_write; /* the so many-th from now fails; a write after half of its bytes */
+static int fail_fsync;
+static int fail_rename; /* also renameat2 */
+static int fail_open;
+static int fail_unlink;
+static int die_at; /* the process ends before the so many-th of all these calls */
+
+/* A crash, as a child dies of it. */
+static void maybe_die(void)
+{
+	if (die_at && --die_at == 0)
+		_exit(0);
+}
+
+static bool fails(int *counter, int error)
+{
+	maybe_die();
+	if (!*counter || --*counter)
+		return false;
+	errno = error;
+	return true;
+}
 
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);
 int __wrap_fsync(int fd)
 {
-	if (fail_fsync && --fail_fsync == 0) {
-		errno = EIO;
-		return -1;
-	}
-	return __real_fsync(fd);
+	return fails(&fail_fsync, EIO) ? -1 : __real_fsync(fd);
 }
 
 int __real_renameat(int a, const char *from, int b, const char *to);
 int __wrap_renameat(int a, const char *from, int b, const char *to);
 int __wrap_renameat(int a, const char *from, int b, const char *to)
 {
-	if (fail_rename && --fail_rename == 0) {
-		errno = EIO;
-		return -1;
-	}
-	return __real_renameat(a, from, b, to);
+	return fails(&fail_rename, EIO) ? -1 : __real_renameat(a, from, b, to);
+}
+
+int __real_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
+int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
+int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags)
+{
+	return fails(&fail_rename, EIO) ? -1 : __real_renameat2(a, from, b, to, flags);
+}
+
+int __real_unlinkat(int fd, const char *name, int flags);
+int __wrap_unlinkat(int fd, const char *name, int flags);
+int __wrap_unlinkat(int fd, const char *name, int flags)
+{
+	return fails(&fail_unlink, EIO) ? -1 : __real_unlinkat(fd, name, flags);
+}
+
+int __real_ftruncate(int fd, off_t size);
+int __wrap_ftruncate(int fd, off_t size);
+int __wrap_ftruncate(int fd, off_t size)
+{
+	maybe_die();
+	return __real_ftruncate(fd, size);
+}
+
+int __real_openat(int fd, const char *name, int flags, unsigned mode);
+int __wrap_openat(int fd, const char *name, int flags, unsigned mode);
+int __wrap_openat(int fd, const char *name, int flags, unsigned mode)
+{
+	return fails(&fail_open, EMFILE) ? -1 : __real_openat(fd, name, flags, mode);
 }
 
 ssize_t __real_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size)
 {
-	if (fail_write && --fail_write == 0) {
-		errno = ENOSPC;
+	if (fails(&fail_write, ENOSPC))
 		return -1;
-	}
-	/* Short writes, so that a failure leaves half a line. */
-	return __real_write(fd, data, fail_write && size > 10 ? size / 2 : size);
+	/* Short writes, so that a failure or a crash leaves half a line. */
+	return __real_write(fd, data, (fail_write || die_at) && size > 10 ? size / 2 : size);
 }
 
 static int set_up(void **state)
 {
 	(void)state;
-	fail_write = fail_fsync = fail_rename = 0;
+	fail_write = fail_fsync = fail_rename = fail_open = fail_unlink = die_at = 0;
 	snprintf(folder, sizeof(folder), "/tmp/obs-audit.XXXXXX");
 	if (!mkdtemp(folder))
 		return -1;
@@ -572,6 +611,91 @@ static void open_crash_in_rotation_is_no_break(void **state)
 	audit_close(&a);
 }
 
+/* Until the next line rotates, and an old file goes with it. */
+static void fill_to_the_brim(struct audit *a)
+{
+	fill(a);
+	while (size_of_log() < a->file_bytes)
+		append(a, "set");
+}
+
+static void verifies(const struct audit *a)
+{
+	struct audit_report report;
+	struct err e = ERR_INIT;
+	char text[1024];
+
+	if (audit_verify(a, &report, &e))
+		fail_msg("%s", err_text(&e, text, sizeof(text)));
+}
+
+static void crash_at_any_call_of_a_rotation_is_no_break(void **state)
+{
+	const struct audit_entry entry = {.action = "set", .verdict = "done"};
+	struct audit a;
+	int status = 0, nth = 1;
+
+	(void)state;
+	for (;; nth++) {
+		fill_to_the_brim(&a);
+		const uint64_t lines = a.mark.lines;
+		pid_t child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			struct err e = ERR_INIT;
+			die_at = nth;
+			_exit(audit_append(&a, &entry, &e) == 0 ? 7 : 8);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		reopen(&a);
+		verifies(&a);
+		/* the line, "rotate", "recover" */
+		assert_in_range(a.mark.lines, lines, lines + 3);
+		append(&a, "set");
+		verifies(&a);
+		audit_close(&a);
+		tear_down(NULL);
+		assert_int_equal(set_up(NULL), 0);
+		if (WEXITSTATUS(status))
+			break;
+	}
+	assert_int_equal(WEXITSTATUS(status), 7);
+	assert_true(nth > 20);
+}
+
+static void failure_of_any_call_of_a_rotation_is_no_break(void **state)
+{
+	const struct audit_entry entry = {.action = "set", .verdict = "done"};
+	int *const ways[] = {&fail_write, &fail_fsync, &fail_rename, &fail_open, &fail_unlink};
+	struct audit a;
+	unsigned failures = 0;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		for (int nth = 1;; nth++) {
+			struct err e = ERR_INIT;
+			fill_to_the_brim(&a);
+			*ways[i] = nth;
+			int rc = audit_append(&a, &entry, &e);
+			bool failed = *ways[i] == 0;
+			*ways[i] = 0;
+			if (rc)
+				assert_int_equal(e.code, ERR_STATE_IO);
+			failures += failed;
+			verifies(&a);
+			append(&a, "set");
+			reopen(&a);
+			verifies(&a);
+			audit_close(&a);
+			tear_down(NULL);
+			assert_int_equal(set_up(NULL), 0);
+			if (!failed)
+				break;
+		}
+	}
+	assert_true(failures > 15);
+}
+
 static void open_link_or_foreign_mode_is_refused(void **state)
 {
 	struct audit a = AUDIT_INIT;
@@ -639,6 +763,8 @@ int main(void)
 	    TEST(verify_missing_file_is_broken),
 	    TEST(verify_changed_line_of_old_file_is_broken),
 	    TEST(open_crash_in_rotation_is_no_break),
+	    TEST(crash_at_any_call_of_a_rotation_is_no_break),
+	    TEST(failure_of_any_call_of_a_rotation_is_no_break),
 	    TEST(open_link_or_foreign_mode_is_refused),
 	    TEST(append_signatures_set_aside_are_told),
 	};
