@@ -54,7 +54,9 @@ static int list(const struct options *o, struct err *e)
 		view_time(json_object_get(signer, "not_before"), from, sizeof(from));
 		view_time(json_object_get(signer, "not_after"), until, sizeof(until));
 		table_cell(t, STYLE_BOLD, "%.16s", view_text(signer, "signer"));
-		table_cell(t, STYLE_PLAIN, "%s", view_text(signer, "names"));
+		bool revoked = json_is_true(json_object_get(signer, "revoked"));
+		table_cell(t, revoked ? STYLE_RED : STYLE_PLAIN, "%s",
+			   revoked ? "revoked" : view_text(signer, "names"));
 		table_cell(t, STYLE_PLAIN, "%s", view_text(signer, "subject"));
 		table_cell(t, STYLE_PLAIN, "%s", view_text(signer, "algorithm"));
 		table_cell(t, STYLE_PLAIN, "%.10s", from);

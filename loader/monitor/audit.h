@@ -35,6 +35,7 @@ struct audit {
 	uint64_t keep;    /* files that were put away */
 	struct audit_mark mark;
 	uint64_t next; /* number of the next file to be put away */
+	bool changed;  /* audit_open found it other than it was left */
 	bool stuck;    /* file and mark may differ: nothing may be done before a restart finds out */
 };
 

@@ -127,6 +127,7 @@ static int go_on(struct audit *audit, const struct err *why, struct err *e)
 	if (add_file(audit, 0, &mark, &t, e) || cut(audit, t.end, e))
 		return -1;
 	audit->mark = mark;
+	audit->changed = true;
 	log_err(LOG_LEVEL_ERROR, why);
 	return tell(audit, "broken", "failed", NULL, why, e);
 }

@@ -132,6 +132,9 @@ static void warn_host(const struct bundles *b, json_t *warnings)
 			 "%s: look at obsload list and obsload params, and then: obsload accept state", note);
 		json_array_append_new(warnings, show_text(text));
 	}
+	if (b->audit->changed)
+		json_array_append_new(warnings, show_text("the audit log was changed while this daemon did not run: "
+							  "obsload audit --verify"));
 	clock_text(b->clock, note, sizeof(note));
 	if (note[0]) {
 		snprintf(text, sizeof(text), "%s: set the clock right, or, if it is: obsload accept clock", note);
@@ -237,7 +240,9 @@ static int request_trust_list(struct control_call *call, json_t **out, struct er
 		struct cert_info info;
 		cert_info(trust_at(trust, i), &info);
 		policy_names_of(policy, &info.signer, names, sizeof(names));
-		json_array_append_new(list, show_certificate(&info, names));
+		json_t *one = show_certificate(&info, names);
+		json_object_set_new(one, "revoked", json_boolean(trust_revoked(trust, &info.signer)));
+		json_array_append_new(list, one);
 	}
 	*out = json_pack("{s:o}", "signers", list);
 	return 0;

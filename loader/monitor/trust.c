@@ -131,6 +131,10 @@ int trust_store_add(struct bundles *b, const struct bundles_request *request, in
 	cert_info(cert, &info);
 	if (!info.code_signing && !info.ca)
 		return err_set(e, ERR_CERTIFICATE_USAGE, "%s: neither for code signing nor an authority", info.subject);
+	/* To trust it and to go on refusing it would look like trust that does not work. */
+	if (trust_revoked(trust, &info.signer))
+		return err_set(e, ERR_CERTIFICATE_REVOKED, "%s was revoked here: obsload revoke --undo comes first",
+			       info.subject);
 	policy_names_of(policy, &info.signer, before, sizeof(before));
 	if (policy_grant(policy, pattern, &info.signer, e))
 		return -1;

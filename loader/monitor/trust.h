@@ -7,7 +7,8 @@
 enum { TRUST_NAMES_BYTES = 1024 };
 
 /* Stores the certificate as <config>/trust.d/<signer>.pem and grants its signer the pattern ("": "*"). A signer that is
- * stored already gets the pattern added; if it has it too, ERR_TRUST_EXISTS. */
+ * stored already gets the pattern added; if it has it too, ERR_TRUST_EXISTS.
+ * ERR_CERTIFICATE_REVOKED. */
 MUST_CHECK int trust_store_add(struct bundles *b, const struct bundles_request *request, int pem_fd,
 			       const char *pattern, struct cert_info *out, char names[static TRUST_NAMES_BYTES],
 			       struct err *e);

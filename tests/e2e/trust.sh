@@ -45,6 +45,7 @@ daemon_stop
 cp -a "$E2E_TMP/state" "$E2E_TMP/state.whole"
 sed -i '$d' "$E2E_TMP/state/audit.log"
 daemon_start
+check audit_truncated_warns grep -qF "obsload audit --verify" <<<"$(load status)"
 check_refused audit_truncated_found audit.broken 22 load audit --verify
 check_eq audit_truncated_json audit.broken "$(load audit --verify --json 2>&1 >/dev/null | jq -r .error.code)"
 check_eq audit_truncated_program_runs running "$(state_of test/a)"
@@ -98,6 +99,9 @@ check_eq revoke_audited '["detach","certificate.revoked"] ["detach","policy.thre
 check_refused revoked_signer_refused certificate.revoked 11 load install "$E2E_TMP/a3.tar"
 check_eq revoke_list "$(signer_of one) true" \
 	"$(load revoke --list --json | jq -r '.revoked[] | [.identity, (.note | startswith("signer CN=one; 20"))] | join(" ")')"
+check_refused revoked_not_trusted_anew certificate.revoked 11 load trust add "$E2E_TMP/one/signer.pem" --names 'more/*'
+check_eq revoked_in_trust_list "true false" "$(load trust list --json | jq -r '.signers | sort_by(.subject) | map(.revoked) | join(" ")')"
+check revoked_shown_in_trust_list grep -qE 'revoked.*CN=one' <<<"$(load trust list)"
 check_eq revoke_again_says_so "already revoked" "$(load revoke "$(signer_of one)" --json | jq -r .action)"
 daemon_stop
 daemon_start --control-group nogroup
