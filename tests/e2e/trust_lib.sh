@@ -41,7 +41,7 @@ bundle() {
 	cp "$E2E_TMP/trust.bpf.c" "$E2E_TMP/def/"
 	printf '{"schema": 1, "name": "%s", "version": "%s.0", "serial": %s, "description": "Trust.", "licence": "GPL-2.0-only"}' \
 		"$1" "$2" "$2" >"$E2E_TMP/def/bundle.json"
-	"$OBSPKG" build "$E2E_TMP/def" -o "$E2E_TMP/$3" >/dev/null 2>&1
+	"$OBSPKG" build "$E2E_TMP/def" -o "$E2E_TMP/$3" >"$E2E_TMP/build.log" 2>&1 || { cat "$E2E_TMP/build.log"; exit 1; }
 	local file=$3 signer
 	shift 3
 	for signer; do sign "$file" "$signer"; done

@@ -60,7 +60,15 @@ static void open_audit(void)
 {
 	struct err e = ERR_INIT;
 
+	struct audit_report report;
+
+	/* Whatever was asked, the log is whole, and so is its JSON. */
+	if (h.audit.fd >= 0) {
+		OWN_FREE char *entries = NULL;
+		need(audit_verify(&h.audit, &report, &e) || audit_read(&h.audit, AUDIT_MAX_ENTRIES, &entries, &e));
+	}
 	audit_close(&h.audit);
+	unlinkat(h.state.dir_fd, "revoked", 0);
 	unlinkat(h.state.dir_fd, "audit.log", 0);
 	unlinkat(h.state.dir_fd, "audit.json", 0);
 	h.audit = (struct audit)AUDIT_INIT;
