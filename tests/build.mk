@@ -16,7 +16,7 @@ $(foreach t,arguments err file json text,$(eval tests/bin/base_$(t)_pkgs := cmoc
 tests/bin/base_json_pkgs += jansson
 tests/bin/bundles_archive_src += tests/reject/archive.c
 tests/bin/bundles_manifest_src += tests/reject/manifest.c
-tests/bin/base_file_ldflags := -Wl,--wrap=fsync,--wrap=renameat,--wrap=write
+tests/bin/base_file_ldflags := -Wl,--wrap=fsync,--wrap=renameat2,--wrap=write
 FUZZ_TARGETS += archive manifest
 $(foreach t,archive manifest,$(eval fuzz/$(t)_libs := bundles base))
 $(foreach t,archive manifest,$(eval fuzz/$(t)_pkgs := libarchive jansson libcrypto))
@@ -63,13 +63,13 @@ UNIT_TESTS += monitor_clock
 tests/bin/monitor_clock_src := tests/unit/monitor_clock_test.c
 tests/bin/monitor_clock_libs := monitor ipc bundles base
 tests/bin/monitor_clock_pkgs := libcrypto jansson cmocka
-tests/bin/monitor_clock_ldflags := -Wl,--wrap=renameat,--wrap=clock_gettime
+tests/bin/monitor_clock_ldflags := -Wl,--wrap=renameat2,--wrap=clock_gettime
 UNIT_TESTS += monitor_revoked
 tests/bin/monitor_revoked_src := tests/unit/monitor_revoked_test.c
 tests/bin/monitor_revoked_libs := monitor bundles base
 tests/bin/monitor_revoked_pkgs := libcrypto jansson cmocka
-tests/bin/monitor_revoked_ldflags := -Wl,--wrap=renameat
-tests/bin/monitor_state_ldflags := -Wl,--wrap=renameat
+tests/bin/monitor_revoked_ldflags := -Wl,--wrap=renameat2
+tests/bin/monitor_state_ldflags := -Wl,--wrap=renameat2
 tests/bin/monitor_audit_ldflags := $(foreach f,write fsync renameat renameat2 unlinkat ftruncate openat,-Wl,--wrap=$(f))
 tests/bin/monitor_admit_src := tests/unit/monitor_admit_test.c tests/unit/pki.c
 tests/bin/monitor_admit_libs := monitor ipc keys bundles base

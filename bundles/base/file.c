@@ -92,12 +92,28 @@ static int write_temporary(int dir_fd, const char *name, const void *data, size_
 	return 0;
 }
 
+/* Puts the temporary in place. The old file keeps the temporary's name until the folder is on the disk, so that it can come
+ * back: *kept. Nothing to keep: there is none, or the file system cannot. */
+static int exchange(int dir_fd, const char *temporary, const char *name, bool *kept)
+{
+	struct stat st;
+	int error;
+
+	*kept = false;
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) || S_ISDIR(st.st_mode))
+		return renameat2(dir_fd, temporary, dir_fd, name, 0);
+	error = renameat2(dir_fd, temporary, dir_fd, name, RENAME_EXCHANGE);
+	*kept = error == 0;
+	return error && errno == EINVAL ? renameat2(dir_fd, temporary, dir_fd, name, 0) : error;
+}
+
 int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode, struct err *e)
 {
 	char temporary[4096], folder[4096];
 	uint64_t salt;
 	const char *slash = strrchr(name, '/');
 	int folder_len = slash ? (int)(slash - name) + 1 : 0;
+	bool kept;
 
 	if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
 		return err_errno(e, ERR_IO, "getrandom");
@@ -113,13 +129,20 @@ int file_replace_at(int dir_fd, const char *name, const void *data, size_t size,
 		unlinkat(dir_fd, temporary, 0);
 		return -1;
 	}
-	if (renameat(dir_fd, temporary, dir_fd, name)) {
+	if (exchange(dir_fd, temporary, name, &kept)) {
 		err_errno(e, ERR_IO, "rename to %s", name);
 		unlinkat(dir_fd, temporary, 0);
 		return -1;
 	}
-	if (fsync(folder_fd))
-		return err_errno(e, ERR_IO, "fsync of the folder of %s", name);
+	if (fsync(folder_fd)) {
+		err_errno(e, ERR_IO, "fsync of the folder of %s", name);
+		if (kept && renameat2(dir_fd, temporary, dir_fd, name, RENAME_EXCHANGE))
+			return -1;
+		unlinkat(dir_fd, kept ? temporary : name, 0);
+		return -1;
+	}
+	if (kept)
+		unlinkat(dir_fd, temporary, 0);
 	return 0;
 }
 

@@ -21,7 +21,8 @@ MUST_CHECK int file_read(const char *path, size_t limit, enum err_code too_large
 MUST_CHECK int file_write_fd(int fd, const void *data, size_t size, struct err *e);
 
 /* Replaces dir_fd/name atomically and durably: O_EXCL temporary with an unpredictable name in the same folder, write,
- * fsync, rename, fsync of the folder. On failure the old file is intact and the temporary is gone.
+ * fsync, rename, fsync of the folder. On failure the old file is intact and the temporary is gone; where the file system
+ * cannot exchange names, the new file stands if only the folder could not be synced.
  * dir_fd may be AT_FDCWD. mode is exact, whatever the umask. */
 MUST_CHECK int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode,
 			       struct err *e);

@@ -99,10 +99,12 @@ static void send_json(int sock, const char *json)
 	struct err e = ERR_INIT;
 	OWN_FD int fd = -1;
 
-	if (file_sealed("obsload-answer", json, strlen(json), &fd, &e))
+	if (file_sealed("obsload-answer", json, strlen(json), &fd, &e)) {
+		err_wrap(&e, "done, but its answer");
 		send_error(sock, &e);
-	else
-		send_reply(sock, &reply, fd, true);
+		return;
+	}
+	send_reply(sock, &reply, fd, true);
 }
 
 static void progress(void *ctx, const char *what, unsigned step, unsigned steps)

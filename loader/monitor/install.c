@@ -130,6 +130,7 @@ static void tear_down(struct installation *i)
 		i->kernel = TAKE_PTR(i->fresh->kernel);
 	if (i->kernel && kernel_remove(&i->kernel, &e))
 		log_err(LOG_LEVEL_ERROR, &e);
+	kernel_sweep(&i->b->host);
 	bundle_free(&i->fresh);
 	/* Links that were swapped run the old program again; should one not, it is seen now and attached anew. */
 	i->b->interfaces.all = true;

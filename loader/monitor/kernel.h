@@ -94,7 +94,7 @@ MUST_CHECK int kernel_each_pinned(const struct kernel_host *host,
 				  int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e), void *ctx,
 				  struct err *e);
 
-/* After everything that runs was adopted or attached: removes qdiscs that were made for filters which a crash prevented. */
+/* Removes what attaching leaves where it comes no further: qdiscs that were made for a filter and hold none, empty folders. */
 void kernel_sweep(const struct kernel_host *host);
 
 /* Closes this process's descriptors; what is pinned goes on. */

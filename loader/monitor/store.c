@@ -78,8 +78,12 @@ static void drop_folders(int dir_fd, const char *name)
 	char folder[STORE_PATH_BYTES];
 
 	snprintf(folder, sizeof(folder), "bundles/%s", name);
-	for (char *slash; unlinkat(dir_fd, folder, AT_REMOVEDIR) == 0 && (slash = strrchr(folder, '/'));)
-		*slash = '\0';
+	for (char *slash = folder; slash; slash = strrchr(folder, '/')) {
+		if (slash != folder)
+			*slash = '\0';
+		if (unlinkat(dir_fd, folder, AT_REMOVEDIR) && errno != ENOENT)
+			return;
+	}
 }
 
 int state_unstore(const struct state *state, const char *name, uint64_t serial, struct err *e)

@@ -28,15 +28,15 @@ int __wrap_fsync(int fd)
 	return __real_fsync(fd);
 }
 
-int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
-int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
-int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to)
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
 	if (fail_rename && --fail_rename == 0) {
 		errno = EDQUOT;
 		return -1;
 	}
-	return __real_renameat(from_fd, from, to_fd, to);
+	return __real_renameat2(from_fd, from, to_fd, to, flags);
 }
 
 ssize_t __real_write(int fd, const void *data, size_t size);
@@ -232,8 +232,7 @@ static void file_replace_at_failed_step_keeps_the_old_file(void **state)
 	replace_fails_and_keeps(folder);
 }
 
-/* The rename stands then, but whoever asked must know that it may not last. */
-static void file_replace_at_folder_not_synced_is_an_error(void **state)
+static void file_replace_at_folder_not_synced_brings_the_old_file_back(void **state)
 {
 	const struct folder *folder = *state;
 	struct err e = ERR_INIT;
@@ -242,6 +241,22 @@ static void file_replace_at_folder_not_synced_is_an_error(void **state)
 	assert_int_equal(file_replace_at(folder->fd, "a", "new", 3, 0600, &e), -1);
 	assert_int_equal(e.code, ERR_IO);
 	assert_int_equal(e.errnum, EIO);
+	assert_int_equal(entries(folder), 0);
+	assert_int_equal(file_replace_at(folder->fd, "a", "old", 3, 0600, &e), 0);
+	fail_fsync = 2;
+	replace_fails_and_keeps(folder);
+}
+
+static void file_replace_at_a_folder_is_an_error(void **state)
+{
+	const struct folder *folder = *state;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(mkdirat(folder->fd, "a", 0700), 0);
+	assert_int_equal(file_replace_at(folder->fd, "a", "new", 3, 0600, &e), -1);
+	assert_int_equal(e.errnum, EISDIR);
+	assert_int_equal(entries(folder), 1);
+	assert_int_equal(unlinkat(folder->fd, "a", AT_REMOVEDIR), 0);
 }
 
 static void file_write_fd_over_short_writes_and_interrupts(void **state)
@@ -320,7 +335,8 @@ int main(void)
 	    WITH_FOLDER(file_replace_at_sets_exact_mode_and_bytes),
 	    WITH_FOLDER(file_replace_at_replaces_a_symbolic_link_itself),
 	    WITH_FOLDER(file_replace_at_failed_step_keeps_the_old_file),
-	    WITH_FOLDER(file_replace_at_folder_not_synced_is_an_error),
+	    WITH_FOLDER(file_replace_at_folder_not_synced_brings_the_old_file_back),
+	    WITH_FOLDER(file_replace_at_a_folder_is_an_error),
 	    WITH_FOLDER(file_write_fd_over_short_writes_and_interrupts),
 	    WITH_FOLDER(file_sweep_at_removes_temporaries_only),
 	    cmocka_unit_test(file_sealed_cannot_change),

@@ -19,15 +19,15 @@ static char folder[64];
 static int dir_fd = -1;
 static bool fail_rename;
 
-int __real_renameat(int a, const char *from, int b, const char *to);
-int __wrap_renameat(int a, const char *from, int b, const char *to);
-int __wrap_renameat(int a, const char *from, int b, const char *to)
+int __real_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
+int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
+int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags)
 {
 	if (fail_rename) {
 		errno = ENOSPC;
 		return -1;
 	}
-	return __real_renameat(a, from, b, to);
+	return __real_renameat2(a, from, b, to, flags);
 }
 
 static int set_up(void **state)
