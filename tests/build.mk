@@ -59,6 +59,11 @@ tests/bin/ipc_msg_pkgs := cmocka
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_libs := monitor ipc bundles base))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_pkgs := libcrypto jansson cmocka))
+UNIT_TESTS += monitor_worker
+tests/bin/monitor_worker_src := tests/unit/monitor_worker_test.c
+tests/bin/monitor_worker_libs := monitor ipc bundles base
+tests/bin/monitor_worker_pkgs := libcrypto jansson cmocka
+tests/bin/monitor_worker_ldflags := -Wl,--wrap=parent_spawn_worker,--wrap=parent_kill,--wrap=log_line
 UNIT_TESTS += monitor_clock
 tests/bin/monitor_clock_src := tests/unit/monitor_clock_test.c
 tests/bin/monitor_clock_libs := monitor ipc bundles base
@@ -87,9 +92,18 @@ tests/bin/monitor_kernel_libs := monitor kernel supervisor sandbox ipc keys bund
 tests/bin/monitor_kernel_pkgs += libseccomp
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
 E2E_TESTS += interfaces lifecycle privileges
-E2E_TESTS += crash crash_steps
-e2e_programs += tests/bin/kill_at
+E2E_TESTS += crash crash_steps faults host taken_over
+e2e_programs += tests/bin/kill_at tests/bin/faulty_monitor tests/bin/evil_worker
+tests/bin/evil_worker_src := tests/e2e/tools/evil_worker.c
+tests/bin/evil_worker_libs := ipc base
 tests/bin/kill_at_src := tests/e2e/tools/kill_at.c
+tests/bin/faulty_monitor_src := $(libexec/obsload/monitor_src) tests/e2e/tools/faulty.c
+tests/bin/faulty_monitor_libs := $(libexec/obsload/monitor_libs)
+tests/bin/faulty_monitor_pkgs := $(libexec/obsload/monitor_pkgs)
+tests/bin/faulty_monitor_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup open_memstream mmap \
+	write fsync fchmod ftruncate rename renameat2 mkdir mkdirat unlink unlinkat rmdir memfd_create openat \
+	bpf_obj_pin bpf_obj_get bpf_map_update_elem bpf_map_lookup_elem bpf_obj_get_info_by_fd bpf_link_update \
+	bpf_link_create bpf_tc_hook_create bpf_tc_attach bpf_tc_detach,-Wl,--wrap=$(f))
 FUZZ_TARGETS += pretty
 fuzz/pretty_libs := client ipc base
 fuzz/pretty_pkgs := jansson

@@ -11,7 +11,6 @@ import time
 
 import host
 
-CALLS = sys.argv[1]
 KILL_AT = f"{os.environ['BUILD']}/tests/bin/kill_at"
 TMP = host.TMP
 daemon = host.Daemon()
@@ -46,7 +45,7 @@ def killed_at(n, arguments):
     """The change with a kill at the n-th call: whether the monitor was killed, at which call, and whether the operator was
     told that all is well."""
     monitor = host.load("status", "--json")["daemon"]["pid"]
-    with subprocess.Popen([KILL_AT, str(monitor), str(n), CALLS], stdout=subprocess.PIPE, text=True) as killer:
+    with subprocess.Popen([KILL_AT, str(monitor), str(n), sys.argv[1]], stdout=subprocess.PIPE, text=True) as killer:
         assert killer.stdout.readline() == "ready\n"
         told = host.run(*arguments)[0] == 0
         # The answer may be out before the last calls of the change.
@@ -108,4 +107,5 @@ def main():
     daemon.stop()
 
 
-main()
+if __name__ == "__main__":
+    main()

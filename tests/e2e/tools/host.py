@@ -188,10 +188,10 @@ def difference(one, other):
     return {key: (one[key], other[key]) for key in one if one[key] != other[key]}
 
 
-def settled(*expected):
-    """The host, once it is one of those expected; as it is after ten seconds if it is none of them. Programs and maps leave
+def settled(*expected, wait=10):
+    """The host, once it is one of those expected; as it is after so many seconds if it is none of them. Programs and maps leave
     the kernel after a grace period."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + wait
     while True:
         now = everything()
         if now in expected or time.monotonic() > end:

@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# What tests of crashes and faults have in common, after lib.sh: a network namespace, two signers, test/crash in two serials.
+
+crash_bundles() {
+	local serial
+	ip link set lo up
+	export OBS_TEST_PREFIX=c$$
+	make_signer signer
+	make_signer other
+	for serial in 1 2; do
+		cp -r "$E2E_ROOT/tests/e2e/bundles/crash" "$E2E_TMP/$serial"
+		sed -i "s/\"serial\": 1/\"serial\": $serial/" "$E2E_TMP/$serial/bundle.json"
+		sed -i "1i #define OBS_TEST_PREFIX $OBS_TEST_PREFIX" "$E2E_TMP/$serial/crash.bpf.c"
+		"$OBSPKG" build "$E2E_TMP/$serial" -o "$E2E_TMP/$serial.tar" \
+			--key "$E2E_TMP/signer/signer.key" --cert "$E2E_TMP/signer/signer.pem" >/dev/null
+	done
+}
+
+# other_program NAME PROGRAM: an installation below $E2E_TMP with another program as the daemon's NAME, which OBSLOAD is of.
+other_program() {
+	mkdir -p "$E2E_TMP/other-daemon/bin" "$E2E_TMP/other-daemon/libexec/obsload"
+	cp "$BUILD/bin/obsload" "$E2E_TMP/other-daemon/bin/"
+	cp "$BUILD"/libexec/obsload/* "$E2E_TMP/other-daemon/libexec/obsload/"
+	cp "$2" "$E2E_TMP/other-daemon/libexec/obsload/$1"
+	export OBSLOAD=$E2E_TMP/other-daemon/bin/obsload
+}

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# What the daemon finds and loses of its host: file systems that are full, read-only, missing or wiped, a newer release's state,
+# a reboot; two daemons, and requests at the same time.
+# shellcheck disable=SC2317,SC2119
+[ -n "${CRASH_INSIDE:-}" ] || CRASH_INSIDE=1 exec unshare -n bash "$0" "$@"
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/crash_lib.sh
+. "$(dirname "$0")/crash_lib.sh"
+e2e_init "$@"
+crash_bundles
+
+everything() { PYTHONPATH=$E2E_ROOT/tests/e2e/tools python3 -c 'import host, json; print(json.dumps(host.everything(), sort_keys=True))'; }
+agrees() { [ "$(everything | jq .agrees)" = true ]; }
+is_as() { [ "$(everything)" = "$1" ]; }
+# refused_start NAME CODE STATUS [OPTION...]: the daemon does not start, and says why.
+refused_start() {
+	local name=$1 code=$2 status=$3
+	shift 3
+	check_refused "$name" "$code" "$status" timeout 30 "$OBSLOAD" run --config-dir "$E2E_TMP/etc" --state-dir "$E2E_TMP/state" \
+		--run-dir "$E2E_TMP/run" --bpffs "$E2E_TMP/bpf" "$@"
+}
+serials() { load list --json | jq -r '.bundles[].serial' | paste -sd' '; }
+id() { load status --json | jq -r '[.bundles[].programs[].id] | first'; }
+
+daemon_start
+check trust load trust add "$E2E_TMP/signer/signer.pem" --names 'test/*'
+check install load install "$E2E_TMP/1.tar"
+before=$(everything)
+
+# ---- read-only ----
+mount --bind "$E2E_TMP/state" "$E2E_TMP/state"
+mount -o remount,bind,ro "$E2E_TMP/state"
+# The daemon holds the folder as it was: a file system that turns read-only underneath is what it would see.
+daemon_stop
+refused_start read_only_state_told state.io 18
+umount "$E2E_TMP/state"
+daemon_start
+check read_only_state_changed_nothing wait_for 10 is_as "$before"
+
+# ---- /run wiped ----
+rm -rf "$E2E_TMP/run"
+check_refused run_wiped_is_told daemon.absent 4 load list
+check run_wiped_programs_stay bpftool prog show name "${OBS_TEST_PREFIX}_link"
+daemon_stop
+daemon_start
+check run_wiped_start_finds_all wait_for 10 is_as "$before"
+daemon_stop
+rm -rf "$E2E_TMP/run"
+daemon_start
+check run_wiped_before_a_start_finds_all wait_for 10 is_as "$before"
+
+# ---- bpffs ----
+first=$(id)
+daemon_stop
+mkdir "$E2E_TMP/plain"
+daemon_start --bpffs "$E2E_TMP/plain"
+check bpffs_missing_is_mounted test bpf_fs = "$(stat -f -c %T "$E2E_TMP/plain")"
+check_eq bpffs_of_nobody_attaches_anew 1 "$(serials)"
+check "and not what is pinned elsewhere" test "$(id)" != "$first"
+daemon_stop
+umount "$E2E_TMP/plain"
+mkdir -p "$E2E_TMP/bpf/obsload/test/crash/9/links" "$E2E_TMP/bpf/obsload/else"
+daemon_start
+check bpffs_not_empty_is_cleared wait_for 10 is_as "$before"
+check_eq bpffs_not_empty_adopts "$first" "$(id)"
+daemon_stop
+refused_start bpffs_that_is_a_file_told kernel.no_bpf 17 --bpffs "$E2E_TMP/signer/signer.pem"
+umount "$E2E_TMP/bpf"
+tc qdisc del dev lo clsact
+mount -t bpf bpf "$E2E_TMP/bpf"
+
+# ---- a newer release ----
+cp -a "$E2E_TMP/state" "$E2E_TMP/kept"
+jq '.schema += 1' "$E2E_TMP/kept/state.json" >"$E2E_TMP/state/state.json"
+newer=$(sha256sum <"$E2E_TMP/state/state.json")
+refused_start newer_state_told state.version 18
+check_eq newer_state_untouched "$newer" "$(sha256sum <"$E2E_TMP/state/state.json")"
+cp -a "$E2E_TMP/kept/state.json" "$E2E_TMP/state/state.json"
+
+# ---- a reboot: another boot id, nothing pinned ----
+echo 01234567-89ab-4cde-8f01-23456789abcd >"$E2E_TMP/boot_id"
+mount --bind "$E2E_TMP/boot_id" /proc/sys/kernel/random/boot_id
+daemon_start
+attached() { load audit --json --last 20 | jq -r '[.entries[] | select(.action == "start" or .action == "adopt")] | last | "\(.action) \(.verdict)"'; }
+check_eq reboot_attaches_again "start done" "$(attached)"
+check_eq reboot_is_remembered 01234567-89ab-4cde-8f01-23456789abcd "$(jq -r .boot_id "$E2E_TMP/state/state.json")"
+umount /proc/sys/kernel/random/boot_id
+daemon_stop
+daemon_start
+check reboot_and_back_finds_all wait_for 10 is_as "$before"
+
+# ---- two at once ----
+refused_start second_daemon_told daemon.running 4
+# ended FILE COMMAND...: "done", or the error's code.
+ended() {
+	local file=$1
+	shift
+	if load "$@" >"$file.out" 2>&1; then echo "done" >"$file"; else grep -oE '\[[a-z.]+\]' "$file.out" >"$file"; fi
+}
+# at_once NAME EXPECTED "WORDS" "WORDS": both requests at the same time; what they end with, sorted.
+at_once() {
+	local one two words
+	read -ra words <<<"$3"
+	ended "$E2E_TMP/one" "${words[@]}" &
+	one=$!
+	read -ra words <<<"$4"
+	ended "$E2E_TMP/two" "${words[@]}" &
+	two=$!
+	wait "$one" "$two"
+	check_eq "$1" "$2" "$(sort "$E2E_TMP/one" "$E2E_TMP/two" | paste -sd' ')"
+}
+load remove test/crash >/dev/null
+for round in 1 2 3 4 5; do
+	at_once "two_installs_of_one_serial_$round" "done done" "install --allow-downgrade $E2E_TMP/1.tar" "install --allow-downgrade $E2E_TMP/1.tar"
+	check_eq "one_runs_$round" "1 1" "$(serials) $(load audit --json --last 2 | jq '[.entries[] | select(.detail == "already installed")] | length')"
+	at_once "an_upgrade_and_a_remove_$round" "done done" "install $E2E_TMP/2.tar" "remove test/crash"
+	# Whoever came last: the new serial, or nothing; never the old one.
+	check "the_last_one_wins_$round" grep -qxE '2|' <<<"$(serials)"
+	check "programs_agree_$round" wait_for 10 agrees
+	load remove test/crash >/dev/null 2>&1 || true
+	[ -z "$(serials)" ] || fail "removed_$round" "$(serials)"
+done
+daemon_stop
+e2e_done
