@@ -40,9 +40,9 @@ class Faults:
 def walk(daemon, faults, name, change, back):
     must(change())
     must(back())
-    old = host.everything()
+    old = host.rested()
     must(change())
-    new = host.everything()
+    new = host.rested()
     must(back())
     if host.settled(old) != old:
         raise SystemExit(f"FAIL {name}: without a fault: {host.difference(old, host.everything())}")

@@ -59,11 +59,9 @@ def walk(name, change, back):
     # Twice: what only ever grows (the highest serial) has grown then.
     must(change())
     must(back())
-    time.sleep(0.3)
-    old = host.everything()
+    old = host.rested()
     must(change())
-    time.sleep(0.3)
-    new = host.everything()
+    new = host.rested()
     must(back())
     again = host.settled(old)
     if not (old["agrees"] and new["agrees"]) or old != again or old == new:

@@ -188,6 +188,16 @@ def difference(one, other):
     return {key: (one[key], other[key]) for key in one if one[key] != other[key]}
 
 
+def rested():
+    """The host, once nothing is in the kernel that the daemon does not know; as it is after ten seconds."""
+    end = time.monotonic() + 10
+    while True:
+        now = everything()
+        if now["agrees"] or time.monotonic() > end:
+            return now
+        time.sleep(0.02)
+
+
 def settled(*expected, wait=10):
     """The host, once it is one of those expected; as it is after so many seconds if it is none of them. Programs and maps leave
     the kernel after a grace period."""
