@@ -285,7 +285,7 @@ static void default_allow_list_is_in_the_manual(void **state)
 	char *list = strstr((char *)page, ".Ss Default allow list");
 	assert_non_null(list);
 	list = strstr(list, ".Bd ");
-	char *end = list ? strstr(list, ".Sh FILES") : NULL;
+	char *end = list ? strstr(list, "\n.Sh ") : NULL;
 	assert_non_null(end);
 	*end = '\0';
 	for (char *line = strtok(list, "\n"); line; line = strtok(NULL, "\n"))
