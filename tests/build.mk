@@ -92,7 +92,7 @@ tests/bin/monitor_kernel_libs := monitor kernel supervisor sandbox ipc keys bund
 tests/bin/monitor_kernel_pkgs += libseccomp
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
 E2E_TESTS += interfaces lifecycle privileges
-E2E_TESTS += crash crash_steps faults host taken_over
+E2E_TESTS += crash crash_steps faults host taken_over readers upgrades
 e2e_programs += tests/bin/kill_at tests/bin/faulty_monitor tests/bin/evil_worker
 tests/bin/evil_worker_src := tests/e2e/tools/evil_worker.c
 tests/bin/evil_worker_libs := ipc base

@@ -46,6 +46,7 @@ def walk(daemon, faults, name, change, back):
     must(back())
     if host.settled(old) != old:
         raise SystemExit(f"FAIL {name}: without a fault: {host.difference(old, host.everything())}")
+    refused = 0
     for kind in KINDS:
         counts = {"refused": 0, "done": 0, "restart": 0}
         arguments = change()
@@ -79,12 +80,13 @@ def walk(daemon, faults, name, change, back):
             if not reached:
                 break
             n += every
-        if kind != "kernel" and not counts["refused"]:
-            raise SystemExit(f"FAIL {name}, {kind}: no fault was noticed")
+        refused += counts["refused"]
         if n > 1:
             print(f"ok {name}, {kind}: {sum(counts.values()) - counts['restart'] - 1} of {total} calls failed, each once: {counts['refused']} refused, "
                   f"{counts['done']} done in spite "
                   f"of it, {counts['restart']} cleared away by a restart")
+    if not refused:
+        raise SystemExit(f"FAIL {name}: no fault was noticed")
 
 
 def main():
@@ -99,7 +101,7 @@ def main():
         if name == "trust_remove":
             must(["trust", "add", f"{host.TMP}/other/signer.pem", "--names", "other/*"])
         if name in ("remove", "upgrade", "set", "revoke"):
-            must(["install", f"{host.TMP}/1.tar"])
+            must(["install", "--allow-downgrade", f"{host.TMP}/1.tar"])
         walk(daemon, faults, name, change, back)
     daemon.stop()
 

@@ -100,7 +100,7 @@ def main():
         if name == "trust_remove":
             must(["trust", "add", f"{TMP}/other/signer.pem", "--names", "other/*"])
         if name in ("remove", "upgrade", "set", "revoke"):
-            must(["install", f"{TMP}/1.tar"])
+            must(["install", "--allow-downgrade", f"{TMP}/1.tar"])
         walk(name, change, back)
     daemon.stop()
 
