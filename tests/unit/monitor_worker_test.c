@@ -18,7 +18,12 @@
 #include "loader/ipc/msg.h"
 #include "loader/monitor/worker.h"
 
-enum { MESSAGES = 1000000, BURST = 48 };
+#ifdef OBS_VALGRIND
+enum { MESSAGES = 20000 };
+#else
+enum { MESSAGES = 1000000 };
+#endif
+enum { BURST = 48 };
 
 static struct host {
 	struct loop loop;
@@ -220,7 +225,7 @@ static void worker_taken_over_ends_only_itself(void **state)
 	print_message("%u messages, %u lives, %u descriptors handed out, %u samples taken in\n", sent, lives, opened,
 		      h.samples_done);
 	assert_true(lives > MESSAGES / 200);
-	assert_true(opened > 1000);
+	assert_true(opened > 100);
 	assert_true(h.samples_done > 1000);
 	while (h.worker.pid && h.worker.queue) {
 		assert_int_equal(loop_wait(&h.loop, 0, &e), 0);

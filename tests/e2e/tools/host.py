@@ -16,6 +16,10 @@ TMP = os.environ["E2E_TMP"]
 OBSLOAD = os.environ["OBSLOAD"]
 PREFIX = os.environ.get("OBS_TEST_PREFIX", "")
 
+with open(f"{os.path.dirname(OBSLOAD)}/../libexec/obsload/worker", "rb") as program:
+    # Its runtime keeps what was freed, and shadows all of it.
+    INSTRUMENTED = b"libasan" in program.read()
+
 # ---- the daemon ----
 
 

@@ -19,7 +19,10 @@ STATED_MIB = 117
 REQUEST = b'{"events":["flow.*"]}\n'
 
 
-def report(good, name, why):
+def report(good, name, why, memory=False):
+    if memory and host.INSTRUMENTED:
+        print(f"SKIP {name}: memory is the sanitizer's: {why}")
+        return
     print(f"ok {name} ({why})" if good else f"FAIL {name}: {why}")
 
 
@@ -135,8 +138,9 @@ def main():
     good.wait_for(made)
     report(len(good.numbers) == made and sum(good.numbers.values()) == made and good.connections == 1 and not good.lost,
            "good_reader_gets_all_once", f"{made} made, {len(good.numbers)} arrived, {good.connections} connection, {dict(good.lost)}")
-    report(most <= STATED_MIB, "memory_is_as_stated", f"{before:.0f} MiB before, {most:.0f} of {STATED_MIB} with "
-           f"{host.load('status', '--json')['daemon']['subscribers']} subscribers")
+    served = host.load("status", "--json")["daemon"]["subscribers"]
+    report(most <= STATED_MIB, "memory_is_as_stated",
+           f"{before:.1f} MiB before, {most:.0f} of {STATED_MIB} with {served} subscribers", memory=True)
     report(len(refused) == FLOOD and all(refused), "flood_of_a_request_is_refused", f"{refused}")
     stop.set()
     for thread in threads:
@@ -150,7 +154,7 @@ def main():
     for s in never + slow + half + more:
         s.close()
     time.sleep(1)
-    report(resident_mib() < before + 48, "memory_is_given_back", f"{resident_mib():.0f} MiB after")
+    report(resident_mib() < before + 48, "memory_is_given_back", f"{resident_mib():.0f} MiB after", memory=True)
     daemon.stop()
 
 
