@@ -128,12 +128,46 @@ static __always_inline void *obs_reserve_(void *ring, __u64 size, __u32 event)
 	return header;
 }
 
+static __always_inline void *obs_reserve_at_(void *ring, __u64 size, __u32 event, __u64 now_ns)
+{
+	struct obs_header *header = bpf_ringbuf_reserve(ring, size, 0);
+
+	if (!header) {
+		obs_count_lost(OBS_LOST_RING);
+		return 0;
+	}
+	header->time_ns = now_ns;
+	header->event = event;
+	header->reserved = 0;
+	return header;
+}
+
 /* NULL when the ring is full, which is counted. The bytes after the header are not zeroed. */
 #define obs_reserve(ring, type, event) ((type *)obs_reserve_(ring, sizeof(type), event))
+/* For who has just asked for the time: it is a good part of what an event costs. */
+#define obs_reserve_at(ring, type, event, now_ns) ((type *)obs_reserve_at_(ring, sizeof(type), event, now_ns))
 
 #define obs_submit(ring, record)                                                                                       \
 	bpf_ringbuf_submit(record, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= OBS_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP  \
 												: BPF_RB_NO_WAKEUP)
+
+/* For programs that send often. A reader that was woken may not run for a while, and a wake-up costs ten times an event: so
+ * once per so many bytes more, rather than for each event that finds the ring that full. */
+#define OBS_WAKE_STEP (8 * 1024)
+
+/* Without a branch: each would double the paths that the verifier follows through a program that sends often. */
+static __always_inline __u64 obs_wake_(void *ring, __u64 size)
+{
+	__u64 pending = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
+	__u64 steps = pending / OBS_WAKE_STEP - (pending - size) / OBS_WAKE_STEP;
+	__u64 stepped = (steps | -steps) >> 63, enough = ~(pending - OBS_WAKE_BYTES) >> 63;
+
+	return BPF_RB_NO_WAKEUP + (stepped & enough); /* BPF_RB_FORCE_WAKEUP is the next */
+}
+
+_Static_assert(BPF_RB_FORCE_WAKEUP == BPF_RB_NO_WAKEUP + 1, "flags");
+
+#define obs_submit_often(ring, record) bpf_ringbuf_submit(record, obs_wake_(ring, sizeof(*(record)) + 8))
 
 /* ---- the process on whose behalf the program runs ---- */
 struct obs_process {

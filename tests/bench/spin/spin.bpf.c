@@ -27,7 +27,7 @@ int BPF_PROG(spin_enter, void *regs, long number)
 		obs_process_fill(&e->process);
 		e->number = number;
 		e->cpu = bpf_get_smp_processor_id();
-		obs_submit(&events, e);
+		obs_submit_often(&events, e);
 	}
 	return 0;
 }
