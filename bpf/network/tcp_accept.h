@@ -34,7 +34,7 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_accept_end", 0) OBS_SINCE("5.5") SEC("fexit/in
 		return 0;
 	e = tcp_send(tcp_accept, EVENT_ACCEPT, &c->process, &endpoint);
 	if (e)
-		obs_submit(&events, e);
+		obs_submit_often(&events, e);
 	return 0;
 }
 
@@ -62,7 +62,7 @@ static __always_inline int on_accepted(long fd)
 		return 0;
 	e = tcp_send(tcp_accept, EVENT_ACCEPT, &process, &endpoint);
 	if (e)
-		obs_submit(&events, e);
+		obs_submit_often(&events, e);
 	return 0;
 }
 
@@ -102,7 +102,7 @@ static __always_inline int on_transfer(struct sock *sk)
 		return 0;
 	e = tcp_send(tcp_accept, EVENT_ACCEPT, &c->process, &endpoint);
 	if (e)
-		obs_submit(&events, e);
+		obs_submit_often(&events, e);
 	return 0;
 }
 

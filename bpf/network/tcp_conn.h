@@ -16,7 +16,8 @@ struct conn {
 	__u64 flow_ns;        /* last tcp.flow */
 	__u8 owner, role, closed_by, reset;
 	__u8 accept_sent;
-	__u8 reserved[3];
+	__u8 settled; /* accept() has left nothing for it in `accepted`, and will not */
+	__u8 reserved[2];
 };
 
 /* BPF_F_CLONE: a connection starts with its listener's owner, until accept() tells better. */
@@ -58,12 +59,14 @@ static __always_inline struct conn *conn_by_address(struct sock *sk, bool create
 	return bpf_map_lookup_elem(&conns_by_address, &key);
 }
 
-/* Which of both is known when the program is loaded: the other is dead code then. */
+/* Known when the program is loaded: the code for the other is dead then. */
+#define CONNS_IN_SOCKETS bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_sock_from_file)
+
 static __always_inline struct conn *conn_get(struct sock *sk, bool create)
 {
 	struct conn *c;
 
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_sock_from_file))
+	if (CONNS_IN_SOCKETS)
 		c = bpf_sk_storage_get(&conns, sk, 0, create ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 	else
 		c = conn_by_address(sk, create);
@@ -101,30 +104,34 @@ static __always_inline void conn_settle(struct conn *c, struct sock *sk)
 	c->process = *p;
 	c->owner = OWNER_SURE;
 	c->accept_sent = 1;
+	c->settled = 1;
 	bpf_map_delete_elem(&accepted, &key);
 }
 
 static __always_inline bool tcp_wanted(const struct conn *c, struct sock *sk, struct obs_endpoint *endpoint)
 {
-	return obs_process_wanted(&c->process) && obs_endpoint_fill(endpoint, sk, obs_transport__tcp) &&
-	       obs_endpoint_wanted(endpoint) && obs_sampled(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
+	return obs_process_wanted(&c->process) && obs_endpoint_fill_known(endpoint, sk, obs_transport__tcp) &&
+	       obs_endpoint_wanted(endpoint) && obs_sampled(sk->__sk_common.skc_cookie.counter);
 }
 
 /* The same three numbers as `ss -ti`: bytes_sent - bytes_retrans; bytes_received, less the FIN, which the kernel counts
  * as a byte; and rtt. */
 static __always_inline void tcp_count(struct tcp_counters *t, const struct conn *c, struct sock *sk, __u64 now)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u64 again, received = BPF_CORE_READ(tp, bytes_received);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-	if (received && (BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE_BIT)))
-		received--;
-	/* The connection goes on meanwhile: sent again, and read first, is never more than sent. */
-	again = BPF_CORE_READ(tp, bytes_retrans);
-	t->sent = BPF_CORE_READ(tp, bytes_sent) - again;
-	t->received = received;
-	t->retransmits = BPF_CORE_READ(tp, total_retrans);
-	t->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
+	t->sent = t->received = t->retransmits = t->srtt_us = 0;
+	if (tp) {
+		t->received = tp->bytes_received;
+		if (t->received && (sk->__sk_common.skc_flags & (1UL << SOCK_DONE_BIT)))
+			t->received--;
+		/* The connection goes on meanwhile: sent again, and read first, is never more than sent. */
+		t->sent = -tp->bytes_retrans;
+		asm volatile("" ::: "memory");
+		t->sent += tp->bytes_sent;
+		t->retransmits = tp->total_retrans;
+		t->srtt_us = tp->srtt_us >> 3;
+	}
 	t->duration_ns = c->established_ns ? now - c->established_ns : 0;
 }
 

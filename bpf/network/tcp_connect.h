@@ -8,7 +8,8 @@
  * want of a local port leaves no error on the socket; both are told by the syscall's result alone. */
 enum attempt { ATTEMPT_NONE, ATTEMPT_SENT, ATTEMPT_UNTOLD };
 
-/* By thread. Each end of a connect() removes its own; what io_uring leaves, the least recently used makes room. */
+/* By thread, which keeps its entry: writing it is much less than making and removing one for each connect(). The least
+ * recently used makes room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -20,14 +21,18 @@ static __always_inline void on_connecting(struct sock *sk, __u64 now)
 {
 	struct conn *c = conn_get(sk, true);
 	__u64 thread = bpf_get_current_pid_tgid();
-	__u32 attempt = ATTEMPT_SENT;
+	__u32 sent = ATTEMPT_SENT, *attempt = bpf_map_lookup_elem(&attempts, &thread);
 
-	bpf_map_update_elem(&attempts, &thread, &attempt, BPF_ANY);
+	if (attempt)
+		*attempt = ATTEMPT_SENT;
+	else
+		bpf_map_update_elem(&attempts, &thread, &sent, BPF_ANY);
 	if (!c)
 		return;
 	conn_number(sk);
 	obs_process_fill(&c->process);
 	c->owner = OWNER_SURE;
+	c->settled = 1;
 	c->role = role__client;
 	c->start_ns = now;
 	c->established_ns = 0;
@@ -51,7 +56,7 @@ static __always_inline void failed_send(const struct obs_process *process, const
 
 static __always_inline void on_connect_failed(struct sock *sk, struct conn *c, __u64 now)
 {
-	int error = BPF_CORE_READ(sk, sk_err);
+	int error = sk->sk_err;
 	struct obs_endpoint endpoint;
 
 	if (!error) {
@@ -83,12 +88,23 @@ struct sockaddr_any {
 
 static __always_inline struct sock *sock_of_fd(long fd)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct file **table = BPF_CORE_READ(task, files, fdt, fd);
+	struct file **table = NULL;
 	struct socket *socket;
 	struct file *file = NULL;
+	__u32 size = 0;
 
-	if (fd < 0 || fd >= BPF_CORE_READ(task, files, fdt, max_fds))
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+
+		table = task->files->fdt->fd;
+		size = task->files->fdt->max_fds;
+	} else {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		table = BPF_CORE_READ(task, files, fdt, fd);
+		size = BPF_CORE_READ(task, files, fdt, max_fds);
+	}
+	if (fd < 0 || fd >= size)
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), &table[fd]);
 	socket = BPF_CORE_READ(file, private_data);
@@ -148,7 +164,7 @@ static __always_inline __u32 attempt_end(void)
 	__u32 was = attempt ? *attempt : ATTEMPT_NONE;
 
 	if (attempt)
-		bpf_map_delete_elem(&attempts, &thread);
+		*attempt = ATTEMPT_NONE;
 	return was;
 }
 

@@ -129,9 +129,10 @@ struct tcp_retransmit {
 
 OBS_RING(events, 4 * 1024 * 1024);
 
-#define tcp_send(type, event, process_, endpoint_)                                                                     \
+#define tcp_send(type, event, process_, endpoint_) tcp_send_at(type, event, process_, endpoint_, bpf_ktime_get_ns())
+#define tcp_send_at(type, event, process_, endpoint_, now_)                                                            \
 	({                                                                                                             \
-		struct type *e_ = obs_reserve(&events, struct type, event);                                            \
+		struct type *e_ = obs_reserve_at(&events, struct type, event, now_);                                   \
 		if (e_) {                                                                                              \
 			e_->process = *(process_);                                                                     \
 			e_->endpoint = *(endpoint_);                                                                   \

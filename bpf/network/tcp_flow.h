@@ -42,7 +42,7 @@ OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_ite
 
 static __always_inline void on_flow(struct sock *sk, struct conn *c)
 {
-	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	__u8 state = sk->__sk_common.skc_state;
 	__u64 now, since, interval = (__u64)flow_interval_ms * 1000000;
 	struct obs_endpoint endpoint;
 	struct tcp_flow *e;
@@ -58,7 +58,7 @@ static __always_inline void on_flow(struct sock *sk, struct conn *c)
 	histogram_add(&rtts, BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3);
 	if (!tcp_wanted(c, sk, &endpoint))
 		return;
-	e = tcp_send(tcp_flow, EVENT_FLOW, &c->process, &endpoint);
+	e = tcp_send_at(tcp_flow, EVENT_FLOW, &c->process, &endpoint, now);
 	if (!e)
 		return;
 	tcp_count(&e->counters, c, sk, now);

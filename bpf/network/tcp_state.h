@@ -10,18 +10,20 @@ static __always_inline void on_opened(struct sock *sk, struct conn *c, __u64 now
 {
 	struct obs_endpoint endpoint;
 	struct tcp_connect *e;
+	struct tcp_sock *tp;
 
 	c->established_ns = now;
 	histogram_add(&handshakes, (now - c->start_ns) / 1000);
 	if (!tcp_wanted(c, sk, &endpoint))
 		return;
-	e = tcp_send(tcp_connect, EVENT_CONNECT, &c->process, &endpoint);
+	e = tcp_send_at(tcp_connect, EVENT_CONNECT, &c->process, &endpoint, now);
 	if (!e)
 		return;
 	e->handshake_ns = now - c->start_ns;
-	e->retransmits = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
+	tp = bpf_skc_to_tcp_sock(sk);
+	e->retransmits = tp ? tp->total_retrans : 0;
 	e->_reserved = 0;
-	obs_submit(&events, e);
+	obs_submit_often(&events, e);
 }
 
 /* The child of a listener: what it inherited is the listener's, its life begins here. */
@@ -39,7 +41,8 @@ static __always_inline void on_child(struct conn *c, __u64 now)
 
 static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, __u64 now)
 {
-	int error = BPF_CORE_READ(sk, sk_err);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	int error = sk->sk_err;
 	struct obs_endpoint endpoint;
 	struct tcp_close *e;
 
@@ -55,10 +58,11 @@ static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, 
 		if (!c->closed_by)
 			c->closed_by = side__local;
 	}
-	histogram_add(&rtts, BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3);
+	if (tp)
+		histogram_add(&rtts, tp->srtt_us >> 3);
 	if (!tcp_wanted(c, sk, &endpoint))
 		return;
-	e = tcp_send(tcp_close, EVENT_CLOSE, &c->process, &endpoint);
+	e = tcp_send_at(tcp_close, EVENT_CLOSE, &c->process, &endpoint, now);
 	if (!e)
 		return;
 	tcp_count(&e->counters, c, sk, now);
@@ -66,7 +70,7 @@ static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, 
 	e->closed_by = c->closed_by;
 	e->reset = c->reset;
 	e->error = error;
-	obs_submit(&events, e);
+	obs_submit_often(&events, e);
 }
 
 static __always_inline void on_leaving(struct sock *sk, int old, int new)
@@ -86,15 +90,13 @@ static __always_inline void on_leaving(struct sock *sk, int old, int new)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 {
-	__u64 now;
 	struct conn *c;
 
 	if (!tcp_events || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	now = bpf_ktime_get_ns();
 	switch (new) {
 	case TCP_SYN_SENT:
-		on_connecting(sk, now);
+		on_connecting(sk, bpf_ktime_get_ns());
 		break;
 	case TCP_LISTEN:
 		c = conn_get(sk, true);
@@ -102,6 +104,7 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 			break;
 		conn_own(c, OWNER_SURE);
 		c->role = role__listener;
+		c->settled = 0;
 		break;
 	case TCP_ESTABLISHED:
 		c = conn_get(sk, true);
@@ -109,9 +112,9 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 			break;
 		conn_number(sk);
 		if (c->role == role__client && c->start_ns)
-			on_opened(sk, c, now);
+			on_opened(sk, c, bpf_ktime_get_ns());
 		else if (old == TCP_SYN_RECV)
-			on_child(c, now);
+			on_child(c, bpf_ktime_get_ns());
 		break;
 	case TCP_FIN_WAIT1:
 	case TCP_CLOSE_WAIT:
@@ -125,9 +128,9 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		if (!c || (old == TCP_SYN_RECV && c->role != role__client))
 			break;
 		if (old == TCP_SYN_SENT)
-			on_connect_failed(sk, c, now);
+			on_connect_failed(sk, c, bpf_ktime_get_ns());
 		else
-			on_closed(sk, c, old, now);
+			on_closed(sk, c, old, bpf_ktime_get_ns());
 		/* The socket may connect again. */
 		c->start_ns = 0;
 		c->established_ns = 0;
@@ -151,8 +154,10 @@ int BPF_PROG(tcp_destroy, struct sock *sk)
 		on_closed(sk, c, TCP_CLOSE, bpf_ktime_get_ns());
 		c->established_ns = 0;
 	}
-	bpf_map_delete_elem(&accepted, &key);
-	bpf_map_delete_elem(&conns_by_address, &key);
+	if (!c || !c->settled)
+		bpf_map_delete_elem(&accepted, &key);
+	if (!CONNS_IN_SOCKETS)
+		bpf_map_delete_elem(&conns_by_address, &key);
 	return 0;
 }
 
