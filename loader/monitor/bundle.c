@@ -201,7 +201,7 @@ static void tell_missed(const struct bundles *b, struct bundle *bundle, uint64_t
 {
 	struct worker_msg msg = {.op = WORKER_MISSED, .bundle = bundle->handle};
 
-	bundle->missed_due_ms = now_ms + MISSED_INTERVAL_MS;
+	bundle->missed_due_ms = loop_next(now_ms, MISSED_INTERVAL_MS);
 	if (!b->worker->ready)
 		return;
 	msg.count = kernel_missed(bundle->kernel);
@@ -231,7 +231,7 @@ void bundle_sample(struct bundles *b, struct bundle *bundle, uint64_t now_ms, ui
 		struct bundle_sample *s = &bundle->samples[i];
 		uint64_t at = s->due_ms;
 		/* An interval that was shortened meanwhile counts at once. */
-		uint64_t most = now_ms + interval_ms(verified_manifest(bundle->verified), s);
+		uint64_t most = loop_next(now_ms, interval_ms(verified_manifest(bundle->verified), s));
 		s->due_ms = loop_sooner(at, most);
 		if (now_ms >= s->due_ms) {
 			s->due_ms = most;

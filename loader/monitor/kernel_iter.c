@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "loader/monitor/kernel_impl.h"
+#include "loader/monitor/loop.h"
 
 /* Iterators run when they are read: their output goes nowhere, what they have to say they write into rings and maps. */
 
@@ -68,7 +69,7 @@ int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms
 		if (!p->attached || interval == 0 || strcmp(p->program->attach, "iter") != 0)
 			continue;
 		if (p->next_run_ms <= now_ms) {
-			p->next_run_ms = now_ms + interval;
+			p->next_run_ms = loop_next(now_ms, interval);
 			if (iter_run(kb, i, result ? NULL : e))
 				result = -1;
 		}

@@ -39,4 +39,11 @@ static inline uint64_t loop_sooner(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* When what is done each interval_ms is next due. At multiples of it, so that everything periodic shares its wake-ups, which
+ * are most of what an idle daemon costs. */
+static inline uint64_t loop_next(uint64_t now_ms, uint64_t interval_ms)
+{
+	return (now_ms / interval_ms + 1) * interval_ms;
+}
+
 #endif
