@@ -24,12 +24,13 @@ struct probe {
 
 /* ---- ways to attach ---- */
 
+static const struct bpf_insn nothing[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
+
 static int load_nothing(int attach_type)
 {
-	struct bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)attach_type);
 
-	return bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", insns, ARRAY_LEN(insns), &opts);
+	return bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", nothing, ARRAY_LEN(nothing), &opts);
 }
 
 /* A folder, in which nothing can be probed: a kernel that has such links says so, one that has not does not know the
@@ -291,9 +292,20 @@ static bool probe_tp_btf(struct probe *p, const struct manifest_program *program
 	return has_btf(p, "btf_trace_", program->target, BTF_KIND_TYPEDEF) || needs_target(program, needs, size);
 }
 
+/* Whether the kernel lets programs onto this function, by one that does nothing: to be refused with the real ones would
+ * cost a load of the whole object each. */
 static bool probe_function(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
 {
-	return has_btf(p, "", program->target, BTF_KIND_FUNC) || needs_target(program, needs, size);
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
+
+	if (!has_btf(p, "", program->target, BTF_KIND_FUNC))
+		return needs_target(program, needs, size);
+	opts.attach_btf_id = (uint32_t)btf__find_by_name_kind(p->btf, program->target, BTF_KIND_FUNC);
+	opts.expected_attach_type = strcmp(program->attach, "fexit") == 0 ? BPF_TRACE_FEXIT : BPF_TRACE_FENTRY;
+	OWN_FD int prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, NULL, "GPL", nothing, ARRAY_LEN(nothing), &opts);
+	if (prog >= 0 || errno == ENOMEM || errno == EAGAIN)
+		return true;
+	return needs_text(needs, size, "%s programs, which this kernel refuses: %s", program->attach, strerror(errno));
 }
 
 static bool probe_iter(struct probe *p, const struct manifest_program *program, char *needs, size_t size)
