@@ -6,7 +6,8 @@
  *   OUTPUT   bundle, output, fd: ring or memfd      OPEN        pid, kind: asks for a read-only fd
  *   SAMPLE   bundle, output: a fresh sample         READY
  *   MISSED   bundle, count: total of skipped runs
- *   REMOVE   bundle: read it to its end first
+ *   REMOVE   bundle: read it to its end first       CUT_DONE    bundle: of a CUT
+ *   CUT      bundle, output: handle of the held bundle that takes over from it at one instant
  *   OPENED   pid, kind, errnum, fd
  *   NOTICE   an obs.bundle event to send
  *   STOP     finish samples, flush for at most a second, exit
@@ -27,9 +28,11 @@ enum worker_op {
 	WORKER_NOTICE,
 	WORKER_MISSED,
 	WORKER_STOP,
+	WORKER_CUT,
 	WORKER_READY = 64,
 	WORKER_OUTPUT_DONE,
 	WORKER_OPEN,
+	WORKER_CUT_DONE,
 };
 
 enum worker_open_kind { WORKER_OPEN_MAPS = 1, WORKER_OPEN_EXE, WORKER_OPEN_CGROUP };
@@ -47,7 +50,9 @@ struct worker_msg {
 	char action[16];                      /* NOTICE: "installed", "removed", "refused", "upgraded" */
 	char code[64];                        /* NOTICE of a refusal */
 	uint64_t serial;
-	uint64_t count; /* MISSED: runs that the kernel skipped of the bundle's programs, since they were loaded */
+	/* MISSED: runs that the kernel skipped of the bundle's programs, since they were loaded. BUNDLE: 1 if it is held, so
+	 * that its rings are read from a CUT on. */
+	uint64_t count;
 };
 
 /* A sampled map in its memfd, which the monitor fills before it sends SAMPLE and leaves alone until OUTPUT_DONE. */

@@ -118,6 +118,7 @@ void bundle_hand_over(const struct bundles *b, struct bundle *bundle)
 	}
 	snprintf(msg.name, sizeof(msg.name), "%s", m->name);
 	msg.serial = m->serial;
+	msg.count = bundle->held;
 	worker_send(b->worker, &msg, manifest);
 	bundle->missed = 0;
 	for (size_t i = 0; i < m->output_count; i++)

@@ -44,6 +44,7 @@ struct bundle {
 	struct verified_bundle *verified; /* NULL unless it runs */
 	struct kernel_bundle *kernel;
 	uint32_t handle; /* towards the worker */
+	bool held;       /* its rings are read when it takes over from the serial before */
 	struct bundle_sample *samples;
 	size_t sample_count;
 	uint64_t iterate_ms; /* next iterator; UINT64_MAX: never */

@@ -161,12 +161,28 @@ static int commit(struct installation *i, struct err *e)
 	return 0;
 }
 
+/* While both serials are attached, each event is seen by both: the worker tells those of before one instant from the old one,
+ * and those of after it from the new. False: it could not be so, and what both see comes twice. */
+static bool take_over(struct installation *i)
+{
+	struct worker *w = i->b->worker;
+
+	if (!i->old->kernel || !i->old->handle || !w->ready || kernel_has_taken_over(i->fresh->kernel))
+		return false;
+	i->fresh->held = true;
+	bundle_enter(i->b, i->fresh);
+	i->fresh->held = false;
+	return worker_cut(w, i->old->handle, i->fresh->handle);
+}
+
 /* From here on only what is left of the old serial can fail, which a restart clears away. */
 static void swap(struct installation *i, uint64_t old_serial)
 {
 	struct bundles *b = i->b;
 	struct err e = ERR_INIT;
 
+	unsigned life = b->worker->restarts;
+	bool entered = i->old && take_over(i);
 	kernel_settle(i->fresh->kernel);
 	if (!i->old) {
 		b->bundle[b->count++] = i->fresh;
@@ -175,10 +191,12 @@ static void swap(struct installation *i, uint64_t old_serial)
 	}
 	if (bundle_retire(b, i->old, &e))
 		log_err(LOG_LEVEL_ERROR, &e);
-	bundle_enter(b, i->fresh);
 	for (size_t k = 0; k < b->count; k++)
 		if (b->bundle[k] == i->old)
 			b->bundle[k] = i->fresh;
+	/* A worker that was started meanwhile knows the old one only. */
+	if (!entered || b->worker->restarts != life)
+		bundle_enter(b, i->fresh);
 	bundle_free(&i->old);
 	if (old_serial != i->next.serial && state_unstore(b->state, i->next.name, old_serial, &e))
 		log_err(LOG_LEVEL_ERROR, &e);

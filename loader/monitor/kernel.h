@@ -94,6 +94,9 @@ MUST_CHECK int kernel_each_pinned(const struct kernel_host *host,
 				  int (*each)(void *ctx, const char *name, uint64_t serial, struct err *e), void *ctx,
 				  struct err *e);
 
+/* Whether programs of kb, before it is settled, have taken the place of the old ones: then those see nothing any more. */
+bool kernel_has_taken_over(const struct kernel_bundle *kb);
+
 /* Removes what attaching leaves where it comes no further: qdiscs that were made for a filter and hold none, empty folders. */
 void kernel_sweep(const struct kernel_host *host);
 

@@ -180,6 +180,15 @@ int kernel_take_over(struct kernel_bundle *kb, struct err *e)
 	return result;
 }
 
+bool kernel_has_taken_over(const struct kernel_bundle *kb)
+{
+	for (size_t i = 0; i < kb->prog_count; i++)
+		for (size_t n = 0; n < kb->progs[i].attachment_count; n++)
+			if (kb->progs[i].attachments[n].hold == HOLD_TAKEN)
+				return true;
+	return false;
+}
+
 void kernel_settle(struct kernel_bundle *kb)
 {
 	for (size_t i = 0; i < kb->prog_count; i++) {

@@ -18,6 +18,7 @@ enum {
 	STOP_MS = 2500, /* a second for a bundle that leaves, one for what is queued */
 	QUEUE_MAX = 16384,
 	OPEN_WINDOW_MS = 1000,
+	CUT_MS = 1000,
 	OPENS_A_WINDOW = 2000,
 	MESSAGES_A_TURN = 64,
 };
@@ -73,6 +74,7 @@ static void forget(struct worker *w)
 	w->sock = w->pidfd = w->sock_source.fd = w->pidfd_source.fd = -1;
 	w->pid = 0;
 	w->ready = false;
+	w->cutting = 0;
 	queue_clear(w);
 }
 
@@ -234,6 +236,11 @@ static int take(struct worker *w, const struct worker_msg *msg)
 		return 0;
 	case WORKER_OPEN:
 		return serve_open(w, msg);
+	case WORKER_CUT_DONE:
+		if (msg->bundle == 0 || msg->bundle != w->cutting)
+			return -1;
+		w->cutting = 0;
+		return 0;
 	default:
 		return -1;
 	}
@@ -349,6 +356,25 @@ bool worker_wait(struct worker *w, uint64_t deadline_ms)
 	if (w->pid && ends[1].revents)
 		lost(w, "it died");
 	return true;
+}
+
+bool worker_cut(struct worker *w, uint32_t old, uint32_t held)
+{
+	const struct worker_msg msg = {.op = WORKER_CUT, .bundle = old, .output = held};
+	uint64_t deadline = loop_now_ms() + CUT_MS;
+	unsigned life = w->restarts;
+
+	if (!w->ready)
+		return false;
+	w->cutting = old;
+	worker_send(w, &msg, -1);
+	while (w->cutting && worker_wait(w, deadline))
+		;
+	/* It answers late, or never. */
+	bool done = !w->cutting && w->restarts == life;
+	if (w->cutting)
+		lost(w, "it does not let one serial take over from the other");
+	return done;
 }
 
 const struct worker_bundle_stats *worker_bundle_stats_of(const struct worker *w, uint32_t handle)

@@ -22,7 +22,8 @@ struct worker {
 	int stats_fd;
 	const struct worker_stats *stats; /* written by the worker: numbers, not facts */
 	int sock, pidfd;
-	pid_t pid; /* 0: none runs */
+	pid_t pid;        /* 0: none runs */
+	uint32_t cutting; /* bundle that another takes over from; 0: none, or it is done */
 	bool ready, stopping;
 	struct source sock_source, pidfd_source;
 	struct worker_queue *queue;
@@ -46,6 +47,9 @@ void worker_send(struct worker *w, const struct worker_msg *msg, int fd);
 /* For who cannot go on without it: takes its messages, and starts it when it is due, until something has come of it. False:
  * the moment is there. Nobody else is served meanwhile. */
 bool worker_wait(struct worker *w, uint64_t deadline_ms);
+/* Lets the held bundle take over from old at one instant, and waits for it, for a second at most: false if it did not
+ * come to that. */
+bool worker_cut(struct worker *w, uint32_t old, uint32_t held);
 /* Counters of a bundle by its handle, or NULL. */
 const struct worker_bundle_stats *worker_bundle_stats_of(const struct worker *w, uint32_t handle);
 /* Asks it to finish, waits for at most two and a half seconds, kills it. */

@@ -32,6 +32,8 @@ struct bundle {
 	struct stream_type **event_types; /* as manifest->events */
 	struct output *outputs;           /* as manifest->outputs */
 	bool needs_kallsyms;
+	bool held;                  /* rings are not read */
+	uint64_t from_ns, until_ns; /* records of other times are another bundle's */
 };
 
 /* ---- types ---- */
@@ -111,6 +113,7 @@ int bundle_new(struct stream *stream, int epoll_fd, uint32_t handle, struct mani
 	b->handle = handle;
 	b->epoll_fd = epoll_fd;
 	b->stream = stream;
+	b->until_ns = UINT64_MAX;
 	b->losses.stats = stats ? stats : &b->own_stats;
 	b->event_types = calloc(m->event_count + 1, sizeof(struct stream_type *));
 	b->outputs = calloc(m->output_count + 1, sizeof(*b->outputs));
@@ -287,6 +290,8 @@ static void on_record(void *ctx, const uint8_t *record, uint32_t size)
 
 	if (size >= sizeof(header) && size <= EVENT_MAX_BYTES) {
 		memcpy(&header, record, sizeof(header));
+		if (header.time_ns < o->bundle->from_ns || header.time_ns >= o->bundle->until_ns)
+			return;
 		type = type_of(o, header.event);
 	}
 	if (!type || size < table_min_size(stream_type_table(type))) {
@@ -300,7 +305,7 @@ bool bundle_consume(struct bundle *b, uint64_t max_bytes)
 {
 	bool more = false;
 
-	for (size_t i = 0; i < b->manifest->output_count; i++) {
+	for (size_t i = 0; i < b->manifest->output_count && !b->held; i++) {
 		struct output *o = &b->outputs[i];
 		struct err e = ERR_INIT;
 		uint64_t most = max_bytes;
@@ -322,6 +327,58 @@ bool bundle_consume(struct bundle *b, uint64_t max_bytes)
 		more |= (uint64_t)bytes >= most;
 	}
 	return more;
+}
+
+void bundle_hold(struct bundle *b, bool on)
+{
+	b->held = on;
+}
+
+void bundle_span(struct bundle *b, uint64_t from_ns, uint64_t until_ns)
+{
+	b->from_ns = from_ns;
+	b->until_ns = until_ns;
+}
+
+/* ---- the quietest moment ---- */
+
+enum { SLOTS = 4096 };
+
+struct window {
+	uint64_t since_ns, slot_ns;
+	bool used[SLOTS];
+};
+
+static void mark(void *ctx, const uint8_t *record, uint32_t size)
+{
+	struct window *w = ctx;
+	struct obs_header header;
+
+	if (size < sizeof(header))
+		return;
+	memcpy(&header, record, sizeof(header));
+	if (header.time_ns >= w->since_ns && (header.time_ns - w->since_ns) / w->slot_ns < SLOTS)
+		w->used[(header.time_ns - w->since_ns) / w->slot_ns] = true;
+}
+
+uint64_t bundle_quiet_ns(const struct bundle *b, uint64_t since_ns, uint64_t until_ns)
+{
+	struct window w = {.since_ns = since_ns, .slot_ns = (until_ns - since_ns) / SLOTS + 1};
+	size_t best = SLOTS / 2, longest = 0, run = 0;
+
+	for (size_t i = 0; i < b->manifest->output_count; i++) {
+		struct err e = ERR_INIT;
+		if (b->outputs[i].ring && ring_peek(b->outputs[i].ring, mark, &w, &e))
+			log_err(LOG_LEVEL_WARNING, &e);
+	}
+	for (size_t i = 0; i < SLOTS; i++) {
+		run = w.used[i] ? 0 : run + 1;
+		if (run > longest) {
+			longest = run;
+			best = i - run / 2;
+		}
+	}
+	return since_ns + best * w.slot_ns;
 }
 
 void bundle_release(const struct bundle *b)

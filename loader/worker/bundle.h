@@ -35,6 +35,13 @@ void bundle_missed(struct bundle *b, uint64_t total);
 /* Reads every ring, about max_bytes of each. True: there is more. A ring whose contents make no sense is closed. */
 bool bundle_consume(struct bundle *b, uint64_t max_bytes);
 
+/* A bundle that is held keeps its records in the rings. */
+void bundle_hold(struct bundle *b, bool on);
+/* Records of before from_ns and from until_ns on are dropped: another serial tells them. */
+void bundle_span(struct bundle *b, uint64_t from_ns, uint64_t until_ns);
+/* The middle of the longest time in between of which no record is in the rings. */
+uint64_t bundle_quiet_ns(const struct bundle *b, uint64_t since_ns, uint64_t until_ns);
+
 /* What was consumed is sent, or counted as lost: it need not be found by a worker that takes over. */
 void bundle_release(const struct bundle *b);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "bundles/base/file.h"
 #include "loader/ipc/log.h"
@@ -83,8 +84,43 @@ static int take_bundle(struct worker *w, const struct worker_msg *msg, const int
 	if (bundle_new(w->stream, w->epoll_fd, msg->bundle, &manifest, stats_bundle(w->stats, msg->bundle, live, w), &b,
 		       e))
 		return -1;
+	bundle_hold(b, msg->count == 1);
 	w->bundles[w->bundle_count++] = b;
 	return 0;
+}
+
+static int take_cut(struct worker *w, const struct worker_msg *msg, struct err *e)
+{
+	struct bundle *old = find(w, msg->bundle);
+	struct timespec now;
+
+	if (!old || !find(w, msg->output) || w->cut_since_ns || w->cut_done)
+		return err_set(e, ERR_DAEMON_PROTOCOL, "bundle %u takes over from %u, which cannot be", msg->output,
+			       msg->bundle);
+	/* Nothing of after this moment was read. */
+	bundle_hold(old, true);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	w->cut_since_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	w->cut_old = msg->bundle;
+	w->cut_new = msg->output;
+	return 0;
+}
+
+void channel_cut(struct worker *w, uint64_t until_ns)
+{
+	struct bundle *old = find(w, w->cut_old), *new = find(w, w->cut_new);
+
+	if (old && new) {
+		uint64_t at_ns = bundle_quiet_ns(old, w->cut_since_ns, until_ns);
+		bundle_span(old, 0, at_ns);
+		bundle_span(new, at_ns, UINT64_MAX);
+	}
+	if (old)
+		bundle_hold(old, false);
+	if (new)
+		bundle_hold(new, false);
+	w->cut_done = w->cut_old;
+	w->cut_since_ns = 0;
 }
 
 static int take_output(struct worker *w, const struct worker_msg *msg, int *fds, struct err *e)
@@ -149,6 +185,8 @@ int channel_take(struct worker *w, const struct worker_msg *msg, int fds[static 
 		return take_sample(w, msg, e);
 	case WORKER_MISSED:
 		return take_missed(w, msg, e);
+	case WORKER_CUT:
+		return take_cut(w, msg, e);
 	case WORKER_REMOVE:
 		return take_remove(w, msg->bundle, e);
 	case WORKER_NOTICE:
@@ -223,6 +261,13 @@ void channel_sample_done(void *ctx, uint32_t bundle, uint32_t output)
 
 int channel_flush(struct worker *w, struct err *e)
 {
+	if (w->cut_done) {
+		const struct worker_msg msg = {.op = WORKER_CUT_DONE, .bundle = w->cut_done};
+		int result = say(w, &msg, e);
+		if (result)
+			return result > 0 ? 0 : -1;
+		w->cut_done = 0;
+	}
 	while (w->done_count) {
 		const struct done_message *next = &w->done[w->done_count - 1];
 		const struct worker_msg msg = {

@@ -13,6 +13,9 @@ MUST_CHECK int channel_receive(struct worker *w, struct err *e);
 /* One message; takes over those of fds that it sets to -1. */
 MUST_CHECK int channel_take(struct worker *w, const struct worker_msg *msg, int fds[static 4], struct err *e);
 
+/* The window of a CUT is over: chooses the instant and lets both bundles be read. */
+void channel_cut(struct worker *w, uint64_t until_ns);
+
 /* An output's sample is taken in. ctx: struct worker. Kept for later where the socket has no room. */
 void channel_sample_done(void *ctx, uint32_t bundle, uint32_t output);
 MUST_CHECK int channel_flush(struct worker *w, struct err *e);

@@ -18,6 +18,7 @@ enum {
 	SAMPLE_TURN_MS = 1, /* a big sample is spread out in time: it must not flood queues that events need */
 	STOP_MS = 1000,
 	LEAVE_MS = 1000,
+	CUT_MS = 10, /* long enough for a pause between two events, short for the rings */
 };
 
 static uint64_t now_ns(void)
@@ -217,7 +218,14 @@ int worker_run(struct worker *w, struct err *e)
 			return err_errno(e, ERR_IO, "epoll_wait");
 		if (dispatch(w, events, count, now, e))
 			return -1;
+		bool cutting = w->cut_since_ns != 0;
+		if (cutting && (now >= w->cut_since_ns + (uint64_t)CUT_MS * NS_PER_MS)) {
+			channel_cut(w, now);
+			cutting = false;
+		}
 		wait = turn(w);
+		if (cutting && wait > 1)
+			wait = 1;
 		if (w->leaving && leave(w, now, &wait, e))
 			return -1;
 		if (now - ticked >= (uint64_t)TICK_MS * NS_PER_MS) {

@@ -33,6 +33,10 @@ struct worker {
 	} * done;
 	size_t done_count, done_room;
 	bool stop, monitor_gone;
+	/* One serial takes over from another at an instant in the window that begins here; 0: none does. */
+	uint64_t cut_since_ns;
+	uint32_t cut_old, cut_new;
+	uint32_t cut_done; /* to be told; 0: nothing */
 	/* A bundle that the monitor removed: read to its end before anything else is heard of the monitor, so that it comes
 	 * in order. Until leave_by_ns at the readers' pace. */
 	struct bundle *leaving;

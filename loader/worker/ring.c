@@ -52,7 +52,7 @@ void ring_free(struct ring **ring)
 	*ring = NULL;
 }
 
-int64_t ring_consume(struct ring *r, uint64_t max_bytes, ring_each each, void *ctx, struct err *e)
+static int64_t walk(const struct ring *r, uint64_t max_bytes, ring_each each, void *ctx, struct err *e)
 {
 	uint64_t start = r->at, at = start;
 	/* Sequentially consistent, against the producer that looks whether we have caught up before it wakes us. */
@@ -75,8 +75,21 @@ int64_t ring_consume(struct ring *r, uint64_t max_bytes, ring_each each, void *c
 			each(ctx, record + BPF_RINGBUF_HDR_SZ, size);
 		at += whole;
 	}
-	r->at = at;
 	return (int64_t)(at - start);
+}
+
+int64_t ring_consume(struct ring *r, uint64_t max_bytes, ring_each each, void *ctx, struct err *e)
+{
+	int64_t bytes = walk(r, max_bytes, each, ctx, e);
+
+	if (bytes > 0)
+		r->at += (uint64_t)bytes;
+	return bytes;
+}
+
+int ring_peek(const struct ring *r, ring_each each, void *ctx, struct err *e)
+{
+	return walk(r, UINT64_MAX, each, ctx, e) < 0 ? -1 : 0;
 }
 
 void ring_release(struct ring *r)

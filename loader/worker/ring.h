@@ -26,6 +26,9 @@ typedef void (*ring_each)(void *ctx, const uint8_t *record, uint32_t size);
  * headers and discarded records; 0: nothing there. -1: the ring's contents make no sense (ERR_IO). */
 MUST_CHECK int64_t ring_consume(struct ring *ring, uint64_t max_bytes, ring_each each, void *ctx, struct err *e);
 
+/* The same of all that is there, without consuming it. */
+MUST_CHECK int ring_peek(const struct ring *ring, ring_each each, void *ctx, struct err *e);
+
 /* Gives the room of what was consumed back to the kernel. Until then a reader that takes over finds those records again. */
 void ring_release(struct ring *ring);
 

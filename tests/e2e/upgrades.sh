@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Upgrades in a row leave no program, map, pin, descriptor or memory behind, miss no event, and when one fails the old one
-# goes on.
+# Upgrades in a row leave no program, map, pin, descriptor or memory behind, tell each event once, and when one fails the old
+# one goes on.
 #
 # OBS_UPGRADES: how many (20).
 [ -n "${CRASH_INSIDE:-}" ] || CRASH_INSIDE=1 exec unshare -n bash "$0" "$@"

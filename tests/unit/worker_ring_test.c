@@ -160,6 +160,29 @@ static void second_reader_goes_on_where_the_first_released(void **state)
 	feed_close(&feed);
 }
 
+static void peek_consumes_nothing(void **state)
+{
+	struct feed feed;
+	struct seen seen = {0};
+	struct err e = ERR_INIT;
+	OWN(ring) struct ring *ring = NULL;
+	uint8_t record[SIZE] = {1};
+
+	(void)state;
+	if (!feed_open(&feed, RING, SIZE, 0))
+		skip();
+	assert_int_equal(ring_open(feed.map, RING, &ring, &e), 0);
+	assert_int_equal(feed_put(&feed, record, 2, false), 0);
+	assert_int_equal(ring_peek(ring, each, &seen, &e), 0);
+	assert_int_equal(seen.count, 2);
+	assert_true(ring_consume(ring, 1, each, &seen, &e) > 0);
+	assert_int_equal(ring_peek(ring, each, &seen, &e), 0);
+	assert_int_equal(seen.count, 4);
+	assert_true(ring_consume(ring, UINT64_MAX, each, &seen, &e) > 0);
+	assert_int_equal(seen.count, 5);
+	feed_close(&feed);
+}
+
 static void wrong_size_is_refused(void **state)
 {
 	struct err e = ERR_INIT;
@@ -240,6 +263,7 @@ int main(void)
 	    cmocka_unit_test(budget_stops_and_goes_on),
 	    cmocka_unit_test(full_ring_has_room_again_once_released),
 	    cmocka_unit_test(second_reader_goes_on_where_the_first_released),
+	    cmocka_unit_test(peek_consumes_nothing),
 	    cmocka_unit_test(wrong_size_is_refused),
 	    cmocka_unit_test(busy_record_stops_reading),
 	    cmocka_unit_test(record_longer_than_the_ring_is_an_error),
