@@ -1,5 +1,6 @@
 #include "loader/monitor/kernel.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -265,6 +266,8 @@ int kernel_attach(struct kernel_bundle *kb, struct err *e)
 	/* libbpf's copies hold the programs that were loaded and are not in use, and much memory. */
 	for (size_t i = 0; i < kb->object_count; i++)
 		object_close_libbpf(kb, &kb->objects[i]);
+	/* With the kernel's BTF that was ten times what stays; what lies scattered above it would keep it. */
+	malloc_trim(0);
 	return 0;
 }
 

@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -342,6 +343,7 @@ int kernel_adopt(const struct kernel_host *host, const struct verified_bundle *b
 	if (v == MATCH) {
 		for (size_t i = 0; i < a.kb->object_count; i++)
 			object_close_libbpf(a.kb, &a.kb->objects[i]);
+		malloc_trim(0);
 		*out = TAKE_PTR(a.kb);
 	}
 	*adopted = v == MATCH;
