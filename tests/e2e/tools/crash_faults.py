@@ -64,7 +64,7 @@ def walk(daemon, faults, name, change, back):
             where = f"FAIL {name}, {kind}: call {n} failed, the change ended with {status}: {err}"
             if status and not re.search(r"\[[a-z_]+\.[a-z_]+\]", err):
                 raise SystemExit(f"{where}: no error that tells its code; log: {host.log_tail()}")
-            now = host.settled(new if status == 0 else old, wait=1)
+            now = host.settled(new if status == 0 else old, wait=0.25)
             if now != (new if status == 0 else old):
                 # Such as what could not be deleted after the change counted.
                 daemon.stop()
