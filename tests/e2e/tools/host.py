@@ -3,6 +3,7 @@
 Folders are those of lib.sh, below $E2E_TMP; names in the kernel start with $OBS_TEST_PREFIX, so that other tests may run
 at the same time."""
 
+import atexit
 import collections
 import ctypes
 import hashlib
@@ -29,6 +30,12 @@ class Daemon:
     def __init__(self, **options):
         self.options = options
         self.process = None
+        atexit.register(self.end)
+
+    def end(self):
+        """Also after a failure no daemon stays behind."""
+        if self.process and self.process.poll() is None:
+            self.stop()
 
     def start(self):
         with open(f"{TMP}/daemon.log", "ab") as log:
