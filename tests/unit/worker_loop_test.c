@@ -297,6 +297,21 @@ static void unknown_event_is_counted_and_told(void **state)
 	close(fd);
 }
 
+/* The ring's room is given back after the line was sent: who kills before gets the line once more. */
+static void wait_released(const struct world *w)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	const uint64_t *consumer = mmap(NULL, page, PROT_READ, MAP_SHARED, w->feed.map, 0);
+	const uint64_t *producer = mmap(NULL, page, PROT_READ, MAP_SHARED, w->feed.map, (off_t)page);
+
+	assert_true(consumer != MAP_FAILED && producer != MAP_FAILED);
+	for (int i = 0; i < WAIT_MS / 10 && __atomic_load_n(consumer, __ATOMIC_ACQUIRE) != *producer; i++)
+		poll(NULL, 0, 10);
+	assert_int_equal(*consumer, *producer);
+	munmap((void *)consumer, page);
+	munmap((void *)producer, page);
+}
+
 static void crash_and_restart_goes_on_with_ring_and_sequence(void **state)
 {
 	struct world *w = *state;
@@ -308,6 +323,7 @@ static void crash_and_restart_goes_on_with_ring_and_sequence(void **state)
 	int fd = subscribe(w, "{}\n");
 	put(w, 1, 1, 1);
 	expect_number(fd, "seq", 1);
+	wait_released(w);
 	kill(w->pid, SIGKILL);
 	assert_int_equal(ended(w), 100 + SIGKILL);
 	close(fd);
