@@ -3,47 +3,14 @@
 # no event is missed.
 # Functions are called by check, and daemon_start takes no words of this script:
 # shellcheck disable=SC2317,SC2119
-# shellcheck source=tests/e2e/lib.sh
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/trust_lib.sh
+. "$(dirname "$0")/trust_lib.sh"
 e2e_init "$@"
 
-mkdir "$E2E_TMP/def"
-cat >"$E2E_TMP/def/rotate.bpf.c" <<'END'
-#include <obs/obs.h>
-
-struct exec {
-	struct obs_header header;
-	struct obs_process process;
-} OBS_EVENT(exec, 1, "rotate.exec");
-OBS_RING(events, 1024 * 1024);
-
-SEC("tp_btf/sched_process_exec")
-int e2e_rotate(void *ctx)
-{
-	struct exec *e = obs_reserve(&events, struct exec, 1);
-
-	if (!e)
-		return 0;
-	obs_process_fill(&e->process);
-	obs_submit(&events, e);
-	return 0;
-}
-OBS_LICENSE("GPL");
-END
-# build SERIAL: unsigned
-build() {
-	printf '{"schema": 1, "name": "obs/rotate", "version": "%s.0", "serial": %s, "description": "R.", "licence": "GPL-2.0-only"}' \
-		"$1" "$1" >"$E2E_TMP/def/bundle.json"
-	"$OBSPKG" build "$E2E_TMP/def" -o "$E2E_TMP/v$1.tar" >/dev/null
-}
-sign() { "$OBSPKG" sign "$E2E_TMP/$1" --key "$E2E_TMP/$2/signer.key" --cert "$E2E_TMP/$2/signer.pem" >/dev/null; }
-identity() {
-	openssl x509 -in "$E2E_TMP/$1/signer.pem" -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -d' ' -f1
-}
-id_of() { load status obs/rotate --json | jq -r '.bundles[].programs[].id'; }
-state_of() { load list --json | jq -r '.bundles[] | select(.name == "obs/rotate") | .state'; }
+trust_init
+build() { bundle obs/rotate "$1" "v$1.tar"; }
 without_new() {
-	load list --json | jq -r --arg new "$(identity new)" '.bundles[] | select(.signers | index($new) | not) | .name'
+	load list --json | jq -r --arg new "$(signer_of new)" '.bundles[] | select(.signers | index($new) | not) | .name'
 }
 action_of() { load install --json "$E2E_TMP/$1" | jq -r .action; }
 
@@ -53,14 +20,14 @@ sign v1.tar old
 daemon_start
 load trust add "$E2E_TMP/old/signer.pem" --names 'obs/*' >/dev/null
 check before_install load install "$E2E_TMP/v1.tar"
-id=$(id_of)
+id=$(id_of obs/rotate)
 
 # ---- processes that exec, each told by its pid, until the file is there ----
 cp /bin/true "$E2E_TMP/rotated"
-events_start "$E2E_TMP/events" rotate.exec --where 'process.executable.name = "rotated"'
+events_start "$E2E_TMP/events" trust.exec --where 'process.executable.name = "rotated"'
 first_seen() {
 	"$E2E_TMP/rotated"
-	grep -q rotate.exec "$E2E_TMP/events"
+	grep -q trust.exec "$E2E_TMP/events"
 }
 check events_flow wait_for 10 first_seen
 (
@@ -74,30 +41,30 @@ producer=$!
 # ---- 1: the new key, trusted beside the old one ----
 "$OBSPKG" keygen --out "$E2E_TMP/new" --name ci-2027 >/dev/null
 check step_1_trust_new load trust add "$E2E_TMP/new/signer.pem" --names 'obs/*'
-check_eq step_1_same_program "$id" "$(id_of)"
+check_eq step_1_same_program "$id" "$(id_of obs/rotate)"
 
 # ---- 2: signed by both ----
 check_eq step_2_old_alone obs/rotate "$(without_new)"
 sign v1.tar new
 check_eq step_2_installed_is_signed_by_both "already installed" "$(action_of v1.tar)"
-check_eq step_2_same_program "$id" "$(id_of)"
+check_eq step_2_same_program "$id" "$(id_of obs/rotate)"
 build 2
 sign v2.tar old
 sign v2.tar new
 check_eq step_2_next_version_upgrades upgraded "$(action_of v2.tar)"
-id=$(id_of)
+id=$(id_of obs/rotate)
 
 # ---- 3: everything has the new signer ----
 check_eq step_3_all_have_new "" "$(without_new)"
 
 # ---- 4: the old one goes ----
-check_eq step_4_nothing_depends_on_old '[]' "$(load trust remove "$(identity old)" --json | jq -c .refused_at_next_start)"
-check_eq step_4_same_program "$id running" "$(id_of) $(state_of)"
+check_eq step_4_nothing_depends_on_old '[]' "$(load trust remove "$(signer_of old)" --json | jq -c .refused_at_next_start)"
+check_eq step_4_same_program "$id running" "$(id_of obs/rotate) $(state_of obs/rotate)"
 build 3
 cp "$E2E_TMP/v3.tar" "$E2E_TMP/v3-old.tar"
 sign v3-old.tar old
 check_refused step_4_old_alone_refused signature.untrusted 11 load install "$E2E_TMP/v3-old.tar"
-check_eq step_4_same_program_still "$id" "$(id_of)"
+check_eq step_4_same_program_still "$id" "$(id_of obs/rotate)"
 sign v3.tar new
 check_eq step_4_new_alone_upgrades upgraded "$(action_of v3.tar)"
 
@@ -111,15 +78,15 @@ events_stop
 echo "# $(wc -l <"$E2E_TMP/produced") processes, $(wc -l <"$E2E_TMP/events") events"
 
 # ---- the next start needs the old one for nothing ----
-id=$(id_of)
+id=$(id_of obs/rotate)
 daemon_stop
 daemon_start
-check_eq start_adopts "$id running" "$(id_of) $(state_of)"
+check_eq start_adopts "$id running" "$(id_of obs/rotate) $(state_of obs/rotate)"
 
 # ---- the order not kept: said at once, not found out at the next start ----
-check_eq too_early_is_told '["obs/rotate"]' "$(load trust remove "$(identity new)" --json | jq -c .refused_at_next_start)"
-check_eq too_early_goes_on running "$(state_of)"
+check_eq too_early_is_told '["obs/rotate"]' "$(load trust remove "$(signer_of new)" --json | jq -c .refused_at_next_start)"
+check_eq too_early_goes_on running "$(state_of obs/rotate)"
 daemon_stop
 daemon_start
-check_eq too_early_refused_at_start refused "$(state_of)"
+check_eq too_early_refused_at_start refused "$(state_of obs/rotate)"
 e2e_done
