@@ -109,7 +109,8 @@ static enum kernel_program_state pinned_state(const struct kind *k)
 
 static bool rises(const struct kernel_bundle *kb, const struct kind *k, uint64_t from)
 {
-	for (int tries = 0; tries < 100; tries++) {
+	/* Five seconds: who makes it rise may be another process, on a machine that is busy. */
+	for (int tries = 0; tries < 500; tries++) {
 		k->act();
 		if (fixture_hits(kb, k->object, 0) > from)
 			return true;
