@@ -128,6 +128,8 @@ static __always_inline void *obs_reserve_(void *ring, __u64 size, __u32 event)
 	return header;
 }
 
+/* Not one with the above: to ask for the time before the reservation gives the verifier so many more states that a program
+ * of many events becomes too large. */
 static __always_inline void *obs_reserve_at_(void *ring, __u64 size, __u32 event, __u64 now_ns)
 {
 	struct obs_header *header = bpf_ringbuf_reserve(ring, size, 0);
