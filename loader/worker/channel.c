@@ -3,12 +3,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "bundles/base/file.h"
 #include "loader/ipc/log.h"
 #include "loader/ipc/msg.h"
 #include "loader/worker/notice.h"
+#include "loader/worker/now.h"
 #include "loader/worker/stats.h"
 
 enum { MESSAGES_A_TURN = 64 };
@@ -92,15 +92,13 @@ static int take_bundle(struct worker *w, const struct worker_msg *msg, const int
 static int take_cut(struct worker *w, const struct worker_msg *msg, struct err *e)
 {
 	struct bundle *old = find(w, msg->bundle);
-	struct timespec now;
 
 	if (!old || !find(w, msg->output) || w->cut_since_ns || w->cut_done)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "bundle %u takes over from %u, which cannot be", msg->output,
 			       msg->bundle);
 	/* Nothing of after this moment was read. */
 	bundle_hold(old, true);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	w->cut_since_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	w->cut_since_ns = now_ns();
 	w->cut_old = msg->bundle;
 	w->cut_new = msg->output;
 	return 0;

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "bundles/base/text.h"
+#include "loader/worker/now.h"
 
 static const char pairs[201] =
     "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
@@ -247,16 +248,14 @@ char *json_put_hex_number(char *p, uint64_t v)
 
 void json_clock_refresh(struct json_clock *clock)
 {
-	struct timespec mono, real, again;
+	struct timespec real;
 	uint64_t best = UINT64_MAX;
 
 	/* The narrowest of a few pairs of readings bounds the error by the time between them. */
 	for (int i = 0; i < 3; i++) {
-		clock_gettime(CLOCK_MONOTONIC, &mono);
+		uint64_t before = now_ns();
 		clock_gettime(CLOCK_REALTIME, &real);
-		clock_gettime(CLOCK_MONOTONIC, &again);
-		uint64_t before = (uint64_t)mono.tv_sec * 1000000000 + (uint64_t)mono.tv_nsec;
-		uint64_t after = (uint64_t)again.tv_sec * 1000000000 + (uint64_t)again.tv_nsec;
+		uint64_t after = now_ns();
 		if (after - before < best) {
 			best = after - before;
 			clock->offset_ns =

@@ -3,10 +3,10 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #include "loader/worker/channel.h"
 #include "loader/worker/notice.h"
+#include "loader/worker/now.h"
 #include "loader/worker/stats.h"
 
 enum {
@@ -20,14 +20,6 @@ enum {
 	LEAVE_MS = 1000,
 	CUT_MS = 10, /* long enough for a pause between two events, short for the rings */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static int watch(const struct worker *w, int fd, void *tag, struct err *e)
 {

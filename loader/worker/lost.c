@@ -2,9 +2,9 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
 
 #include "loader/worker/json.h"
+#include "loader/worker/now.h"
 #include "loader/worker/stats.h"
 
 static struct manifest_enumerator source_values[] = {
@@ -82,11 +82,8 @@ static char *append(char *p, const char *text)
 char *lost_private_line(struct json_clock *clock, const char *host_json, enum loss_source source, uint64_t count,
 			char *p)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	p = append(p, "{\"time\":\"");
-	p = json_put_time(clock, p, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	p = json_put_time(clock, p, now_ns());
 	p = append(p, "\",\"event\":\"obs.lost\",\"host\":");
 	p = append(p, host_json);
 	p = append(p, ",\"source\":\"");

@@ -1,7 +1,8 @@
 #include "loader/worker/notice.h"
 
 #include <string.h>
-#include <time.h>
+
+#include "loader/worker/now.h"
 
 struct notice_record {
 	struct obs_header header;
@@ -47,14 +48,12 @@ int notice_type_add(struct stream *stream, struct losses *losses, struct stream_
 int notice_publish(struct stream *stream, struct stream_type *type, const struct worker_msg *msg, struct err *e)
 {
 	struct notice_record record;
-	struct timespec now;
 
 	if (!memchr(msg->name, '\0', sizeof(msg->name)) || !memchr(msg->action, '\0', sizeof(msg->action)) ||
 	    !memchr(msg->code, '\0', sizeof(msg->code)))
 		return err_set(e, ERR_DAEMON_PROTOCOL, "a notice whose text has no end");
 	memset(&record, 0, sizeof(record));
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	record.header.time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	record.header.time_ns = now_ns();
 	record.serial = msg->serial;
 	_Static_assert(sizeof(record.bundle) == sizeof(msg->name), "the same text");
 	snprintf(record.bundle, sizeof(record.bundle), "%s", msg->name);
