@@ -174,24 +174,32 @@ def filters(interface):
     return {"filters": out, "xdp": '"xdp"' in link, "clsact": "clsact" in qdisc}
 
 
+def maps_pinned(pins):
+    """Name to number of the maps that are pinned: <name>/<serial>/maps/<object>:<map>."""
+    names = (os.path.basename(pin).split(":")[-1] for pin in pins if os.path.basename(os.path.dirname(pin)) == "maps")
+    return dict(sorted(collections.Counter(name for name in names if name.startswith(PREFIX)).items()))
+
+
 def everything(interface="lo"):
     """The whole host as a bundle could have changed it."""
     status = load("status", "--json")
     ids = sorted(p["id"] for b in status["bundles"] for p in b["programs"] if p["id"])
     inside = programs()
+    held = {name: len(each) for name, each in sorted(maps().items())}
+    pins = sorted(tree(f"{TMP}/bpf", lambda path: "pin"))
     return {
         "bundles": [(b["name"], b["serial"], b["state"], sorted((p["name"], p["state"]) for p in b["programs"]))
                     for b in status["bundles"]],
         "programs": {name: len(each) for name, each in sorted(inside.items())},
-        "agrees": sorted(i for each in inside.values() for i in each) == ids,
+        "agrees": sorted(i for each in inside.values() for i in each) == ids and held == maps_pinned(pins),
         "params": [[(p["name"], p["value"]) for p in b["parameters"]] for b in load("params", "--json")["bundles"]],
         "trust": trusted(),
-        "bpffs": sorted(tree(f"{TMP}/bpf", lambda path: "pin")),
+        "bpffs": pins,
         "state": tree(f"{TMP}/state", stored),
         "etc": sorted(p for p in tree(f"{TMP}/etc", digest) if not p.endswith(".pem")),
         "interface": filters(interface),
         "audit": run("audit", "--json")[0],
-        "maps": {name: len(each) for name, each in sorted(maps().items())},
+        "maps": held,
     }
 
 
@@ -200,12 +208,14 @@ def difference(one, other):
 
 
 def rested():
-    """The host, once nothing is in the kernel that the daemon does not know; as it is after ten seconds."""
+    """The host, once no program is in the kernel that the daemon does not know, and no map that is not pinned."""
     end = time.monotonic() + 10
     while True:
         now = everything()
-        if now["agrees"] or time.monotonic() > end:
+        if now["agrees"]:
             return now
+        if time.monotonic() > end:
+            raise SystemExit(f"FAIL rest: the kernel and the daemon do not agree after ten seconds: {now}; log: {log_tail()}")
         time.sleep(0.02)
 
 
