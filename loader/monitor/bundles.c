@@ -388,6 +388,11 @@ static int change_param(struct bundles *b, const struct bundles_request *request
 			log_err(LOG_LEVEL_ERROR, &undo);
 		return -1;
 	}
+	/* The parameter is in force, whatever comes of this. */
+	if (kernel_run_once_iterators(bundle->kernel, &undo)) {
+		err_wrap(&undo, "%s: after %s was set", stored->name, param->name);
+		log_err(LOG_LEVEL_WARNING, &undo);
+	}
 	return 0;
 }
 

@@ -131,6 +131,10 @@ void kernel_each_interface(const struct kernel_bundle *kb, bool refused_only, vo
 /* Iterators with interval_ms: runs those that are due; *next_ms is when to call again (-1: never). */
 MUST_CHECK int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms, struct err *e);
 
+/* Iterators without interval_ms: attaching has run them once; again after a parameter changed, since what it left out may be
+ * wanted now. */
+MUST_CHECK int kernel_run_once_iterators(struct kernel_bundle *kb, struct err *e);
+
 /* One sentence if this machine cannot do BPF at all (no bpf(), no permission, no BTF): ERR_KERNEL_NO_BPF. */
 MUST_CHECK int kernel_probe(struct err *e);
 

@@ -57,6 +57,17 @@ int iter_run(struct kernel_bundle *kb, size_t i, struct err *e)
 	return 0;
 }
 
+int kernel_run_once_iterators(struct kernel_bundle *kb, struct err *e)
+{
+	for (size_t i = 0; i < kb->prog_count; i++) {
+		const struct kernel_prog *p = &kb->progs[i];
+		if (p->attached && p->options.interval_ms == 0 && strcmp(p->program->attach, "iter") == 0 &&
+		    iter_run(kb, i, e))
+			return -1;
+	}
+	return 0;
+}
+
 /* One iterator that fails does not keep the others from their turn; the first error is told. */
 int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms, struct err *e)
 {
