@@ -17,9 +17,8 @@ struct {
 	__type(value, __u32);
 } attempts SEC(".maps");
 
-static __always_inline void on_connecting(struct sock *sk, __u64 now)
+static __always_inline void attempt_begin(void)
 {
-	struct conn *c = conn_get(sk, true);
 	__u64 thread = bpf_get_current_pid_tgid();
 	__u32 sent = ATTEMPT_SENT, *attempt = bpf_map_lookup_elem(&attempts, &thread);
 
@@ -27,18 +26,22 @@ static __always_inline void on_connecting(struct sock *sk, __u64 now)
 		*attempt = ATTEMPT_SENT;
 	else
 		bpf_map_update_elem(&attempts, &thread, &sent, BPF_ANY);
-	if (!c)
+}
+
+static __always_inline void on_connecting(struct sock *sk, __u64 now)
+{
+	struct conn c = {.owner = OWNER_SURE, .role = role__client, .start_ns = now};
+	__u64 key = (__u64)sk;
+
+	attempt_begin();
+	obs_process_fill(&c.process);
+	if (!obs_process_wanted(&c.process)) {
+		/* The socket may have connected before, when it was wanted. */
+		bpf_map_delete_elem(&conns, &key);
 		return;
-	conn_number(sk);
-	obs_process_fill(&c->process);
-	c->owner = OWNER_SURE;
-	c->settled = 1;
-	c->role = role__client;
-	c->start_ns = now;
-	c->established_ns = 0;
-	c->flow_ns = 0;
-	c->closed_by = side__unknown;
-	c->reset = reset__none;
+	}
+	c.cookie = conn_number(sk);
+	conn_put(key, &c);
 }
 
 static __always_inline void failed_send(const struct obs_process *process, const struct obs_endpoint *endpoint,

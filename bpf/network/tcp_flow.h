@@ -29,7 +29,7 @@ OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_ite
 	state = sk->__sk_common.skc_state;
 	if (state == TCP_CLOSE)
 		return 0;
-	c = conn_get(sk, true);
+	c = conn_get(sk);
 	if (!c || c->owner)
 		return 0;
 	obs_process_of(&c->process, task);
@@ -42,11 +42,14 @@ OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_ite
 
 #define WALK_NS 1000000000ULL
 
+/* sk is an address that was kept: whatever stands there now may be read, and is the connection's if the number before and
+ * after is. */
 static __always_inline void on_flow(struct sock *sk, struct conn *c)
 {
-	__u8 state = sk->__sk_common.skc_state;
-	__u64 now, since, interval = (__u64)flow_interval_ms * 1000000;
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	__u64 now, since, cookie, interval = (__u64)flow_interval_ms * 1000000;
 	struct obs_endpoint endpoint;
+	struct tcp_counters counters;
 	struct tcp_flow *e;
 
 	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_SENT || state == TCP_SYN_RECV)
@@ -56,30 +59,45 @@ static __always_inline void on_flow(struct sock *sk, struct conn *c)
 	/* Walks are a second apart, give or take: what is nearly due would else wait for the next one. */
 	if (now - since + WALK_NS / 2 < interval)
 		return;
+	tcp_count(&counters, c, (struct tcp_sock *)sk, now, false);
+	if (!obs_endpoint_fill(&endpoint, sk, obs_transport__tcp))
+		return;
+	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	if (c->cookie && c->cookie != cookie)
+		return;
 	c->flow_ns = now;
-	conn_settle(c, sk);
-	histogram_add(&rtts, BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3);
-	if (!tcp_wanted(c, sk, &endpoint))
+	histogram_add(&rtts, counters.srtt_us);
+	if (!obs_process_wanted(&c->process) || !obs_endpoint_wanted(&endpoint) || !obs_sampled(cookie))
 		return;
 	e = tcp_send_at(tcp_flow, EVENT_FLOW, &c->process, &endpoint, now);
 	if (!e)
 		return;
-	tcp_count(&e->counters, c, sk, now);
+	e->counters = counters;
 	e->role = c->role;
 	e->state = state;
 	obs_submit(&events, e);
 }
 
-/* Walks the sockets that have a state here, in whatever network namespace they are. */
-OBS_OPTIONAL OBS_ALTERNATIVE("tcp_flow", 0) OBS_SINCE("5.9") OBS_ATTACH("map=conns interval_ms=1000")
-    SEC("iter/bpf_sk_storage_map") int tcp_flows(struct bpf_iter__bpf_sk_storage_map *ctx)
+/* Of each connection that is known, in whatever network namespace it is. A socket that went unseen has left its state: it has
+ * no references, or its memory is another's by now. */
+OBS_OPTIONAL OBS_SINCE("5.9") OBS_ATTACH("map=conns interval_ms=1000")
+    SEC("iter/bpf_map_elem") int tcp_flows(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct conn *c = ctx->value;
-	struct sock *sk = ctx->sk;
+	__u64 *at = ctx->key, key;
+	struct sock *sk;
 
-	if (!tcp_events || !sk || !c)
+	if (!at || !c)
 		return 0;
-	on_flow(sk, c);
+	key = *at;
+	sk = (struct sock *)key;
+	if (!BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter) ||
+	    (c->cookie && c->cookie != BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
+		bpf_map_delete_elem(&conns, &key);
+		return 0;
+	}
+	if (tcp_events)
+		on_flow(sk, c);
 	return 0;
 }
 

@@ -25,15 +25,13 @@ struct tcp_drop {
 	enum obs_direction direction OBS_AS("network.io.direction");
 } OBS_EVENT(tcp_drop, 8, "tcp.drop");
 
-/* The owner, as far as it is known. Request and time-wait sockets have no storage: the kernel's helper says so. */
+/* The owner, as far as it is known. */
 static __always_inline void process_of(struct obs_process *process, struct sock *sk)
 {
-	struct conn *c = conn_get(sk, false);
+	struct conn *c = conn_find(sk);
 
-	if (!c)
-		return;
-	conn_settle(c, sk);
-	*process = c->process;
+	if (c)
+		*process = c->process;
 }
 
 static __always_inline bool loss_wanted(const struct obs_process *process, const struct obs_endpoint *endpoint)
@@ -181,10 +179,9 @@ int BPF_PROG(tcp_reset_received, struct sock *sk)
 
 	if (!tcp_events)
 		return 0;
-	c = conn_get(sk, false);
+	c = conn_find(sk);
 	if (c) {
 		c->reset = reset__received;
-		conn_settle(c, sk);
 		at.process = c->process;
 	}
 	if (!obs_endpoint_fill(&at.endpoint, sk, obs_transport__tcp))

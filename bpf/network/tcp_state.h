@@ -2,6 +2,7 @@
 #ifndef NETWORK_TCP_STATE_H
 #define NETWORK_TCP_STATE_H
 
+#include "tcp_accept.h"
 #include "tcp_conn.h"
 #include "tcp_connect.h"
 #include "tcp_histogram.h"
@@ -26,17 +27,25 @@ static __always_inline void on_opened(struct sock *sk, struct conn *c, __u64 now
 	obs_submit_often(&events, e);
 }
 
-/* The child of a listener: what it inherited is the listener's, its life begins here. */
-static __always_inline void on_child(struct conn *c, __u64 now)
+/* The child of a listener, which is nobody's until it is accepted. */
+static __always_inline void on_child(struct sock *sk, struct conn *known, __u64 now)
 {
-	c->established_ns = now;
-	c->start_ns = 0;
-	c->flow_ns = 0;
-	c->role = role__server;
-	c->closed_by = side__unknown;
-	c->reset = reset__none;
-	c->accept_sent = 0;
-	c->owner = c->process.pid ? OWNER_LISTENER : OWNER_NONE;
+	struct conn c = {.role = role__server, .established_ns = now};
+
+	if (known && known->owner == OWNER_SURE) { /* accepted before: a fast open */
+		known->established_ns = now;
+		return;
+	}
+	c.cookie = conn_number(sk);
+	conn_put((__u64)sk, &c);
+}
+
+/* The reset that close() sends over unread data or with SO_LINGER 0 comes after the change of state; it is known by the states
+ * that are left out. */
+static __always_inline bool closed_by_reset(struct sock *sk, const struct conn *c, int old)
+{
+	return !sk->sk_err && c->reset != reset__received &&
+	       (old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT || old == TCP_SYN_RECV);
 }
 
 static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, __u64 now)
@@ -46,14 +55,11 @@ static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, 
 	struct obs_endpoint endpoint;
 	struct tcp_close *e;
 
-	conn_settle(c, sk);
-	/* The reset that close() sends over unread data or with SO_LINGER 0 comes after this change of state; it is known by
-	 * the states that are left out. */
 	if (error == error__reset || error == error__broken_pipe || c->reset == reset__received) {
 		c->reset = reset__received;
 		if (!c->closed_by)
 			c->closed_by = side__remote;
-	} else if (!error && (old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT || old == TCP_SYN_RECV)) {
+	} else if (closed_by_reset(sk, c, old)) {
 		c->reset = reset__sent;
 		if (!c->closed_by)
 			c->closed_by = side__local;
@@ -65,7 +71,7 @@ static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, 
 	e = tcp_send_at(tcp_close, EVENT_CLOSE, &c->process, &endpoint, now);
 	if (!e)
 		return;
-	tcp_count(&e->counters, c, sk, now);
+	tcp_count(&e->counters, c, tp, now, true);
 	e->role = c->role;
 	e->closed_by = c->closed_by;
 	e->reset = c->reset;
@@ -73,25 +79,76 @@ static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, 
 	obs_submit_often(&events, e);
 }
 
+/* Of a connection that is not known yet, as one from before the attach that nobody holds, at least the end is told; not if it
+ * matters whose it is. */
+static __always_inline struct conn *conn_at_end(struct sock *sk)
+{
+	return obs_process_filtered() ? conn_find(sk) : conn_get(sk);
+}
+
 static __always_inline void on_leaving(struct sock *sk, int old, int new)
 {
 	struct conn *c;
 
-	if (old != TCP_ESTABLISHED && old != TCP_SYN_RECV)
+	if (new != TCP_LAST_ACK && old != TCP_ESTABLISHED && old != TCP_SYN_RECV)
 		return;
-	c = conn_get(sk, true);
-	if (!c || c->closed_by)
+	c = conn_at_end(sk);
+	if (!c)
 		return;
-	c->closed_by = new == TCP_FIN_WAIT1 ? side__local : side__remote;
-	if (new == TCP_FIN_WAIT1)
-		conn_own(c, OWNER_LISTENER); /* close() or shutdown() runs in the process, if nobody else was known */
+	if (!c->closed_by)
+		c->closed_by = new == TCP_FIN_WAIT1 ? side__local : side__remote;
+	if (new != TCP_CLOSE_WAIT)
+		on_process(sk, c); /* close() and shutdown() run in it */
+}
+
+static __always_inline void on_established(struct sock *sk, int old)
+{
+	struct conn *c = conn_find(sk);
+
+	if (c && c->role == role__client && c->start_ns)
+		on_opened(sk, c, bpf_ktime_get_ns());
+	else if (old == TCP_SYN_RECV)
+		on_child(sk, c, bpf_ktime_get_ns());
+}
+
+static __always_inline void on_end(struct sock *sk, int old)
+{
+	struct conn *c;
+
+	if (old == TCP_LISTEN || old == TCP_CLOSE)
+		return;
+	c = conn_at_end(sk);
+	/* A listener's child that never stood: the handshake was given up, or ended on another CPU. */
+	if (!c || (old == TCP_SYN_RECV && c->role != role__client))
+		return;
+	if (old == TCP_SYN_SENT)
+		on_connect_failed(sk, c, bpf_ktime_get_ns());
+	else if (!closed_by_reset(sk, c, old) || on_process(sk, c)) /* close() runs in it */
+		on_closed(sk, c, old, bpf_ktime_get_ns());
+	else
+		return;
+	/* The socket may connect again. */
+	c->start_ns = 0;
+	c->established_ns = 0;
+	c->role = role__unknown;
+	c->closed_by = side__unknown;
+	c->reset = reset__none;
+}
+
+static __always_inline void on_listening(struct sock *sk)
+{
+	struct conn *c = conn_get(sk);
+
+	if (!c)
+		return;
+	obs_process_fill(&c->process);
+	c->owner = OWNER_SURE;
+	c->role = role__listener;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 {
-	struct conn *c;
-
 	if (!tcp_events || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	switch (new) {
@@ -99,44 +156,18 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		on_connecting(sk, bpf_ktime_get_ns());
 		break;
 	case TCP_LISTEN:
-		c = conn_get(sk, true);
-		if (!c)
-			break;
-		conn_own(c, OWNER_SURE);
-		c->role = role__listener;
-		c->settled = 0;
+		on_listening(sk);
 		break;
 	case TCP_ESTABLISHED:
-		c = conn_get(sk, true);
-		if (!c)
-			break;
-		conn_number(sk);
-		if (c->role == role__client && c->start_ns)
-			on_opened(sk, c, bpf_ktime_get_ns());
-		else if (old == TCP_SYN_RECV)
-			on_child(c, bpf_ktime_get_ns());
+		on_established(sk, old);
 		break;
 	case TCP_FIN_WAIT1:
 	case TCP_CLOSE_WAIT:
+	case TCP_LAST_ACK:
 		on_leaving(sk, old, new);
 		break;
 	case TCP_CLOSE:
-		if (old == TCP_LISTEN || old == TCP_CLOSE)
-			break;
-		c = conn_get(sk, true);
-		/* A listener's child that never stood: the handshake was given up, or ended on another CPU. */
-		if (!c || (old == TCP_SYN_RECV && c->role != role__client))
-			break;
-		if (old == TCP_SYN_SENT)
-			on_connect_failed(sk, c, bpf_ktime_get_ns());
-		else
-			on_closed(sk, c, old, bpf_ktime_get_ns());
-		/* The socket may connect again. */
-		c->start_ns = 0;
-		c->established_ns = 0;
-		c->role = role__unknown;
-		c->closed_by = side__unknown;
-		c->reset = reset__none;
+		on_end(sk, old);
 		break;
 	}
 	return 0;
@@ -147,17 +178,14 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tcp_destroy, struct sock *sk)
 {
-	struct conn *c = tcp_events ? conn_get(sk, false) : 0;
 	__u64 key = (__u64)sk;
+	struct conn *c = bpf_map_lookup_elem(&conns, &key);
 
-	if (c && c->established_ns) {
+	if (!c)
+		return 0;
+	if (tcp_events && c->established_ns && conn_find(sk))
 		on_closed(sk, c, TCP_CLOSE, bpf_ktime_get_ns());
-		c->established_ns = 0;
-	}
-	if (!c || !c->settled)
-		bpf_map_delete_elem(&accepted, &key);
-	if (!CONNS_IN_SOCKETS)
-		bpf_map_delete_elem(&conns_by_address, &key);
+	bpf_map_delete_elem(&conns, &key);
 	return 0;
 }
 

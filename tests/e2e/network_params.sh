@@ -69,6 +69,17 @@ check_seen pid_exclude_keeps_the_client 2 "$(of_play "$PLAY_PORT")"
 check_eq pid_exclude_this 0 "$(events_where ".network.local.port == 7000 and .network.peer.port == $PLAY_PORT" | wc -l)"
 param pid_exclude=
 
+# A connection that a filter left out is found when it is wanted again.
+param "pid_include=$SERVER"
+"${IN_A[@]}" python3 "$TOOLS/tcp_play.py" play 10.77.0.2 7000 100 100 fin "$E2E_TMP/end" >"$E2E_TMP/late" &
+LATE=$!
+wait_for 5 grep -q moved "$E2E_TMP/late"
+param pid_include=
+touch "$E2E_TMP/end"
+wait "$LATE"
+late=".event == \"tcp.close\" and .network.local.port == $(head -n 1 "$E2E_TMP/late")"
+check_field left_out_and_wanted_again "$LATE 100 100" "$late" '"\(.process.pid) \(.tcp.sent_bytes) \(.tcp.received_bytes)"'
+
 # One of two sockets, each wholly or not at all; what is left out is told.
 param sample_every=2
 for _ in $(seq 16); do

@@ -61,12 +61,16 @@ static __noinline bool obs_process_listed_(const struct obs_process *p)
 	return !comm[0] || obs_comm_wanted_(p);
 }
 
+/* Whether it matters which process it is. */
+static __always_inline bool obs_process_filtered(void)
+{
+	return pid_include[0] || pid_exclude[0] || cgroup_include[0] || cgroup_exclude[0] || comm[0];
+}
+
 /* A process that is not known (pid 0) is in no list. */
 static __always_inline bool obs_process_wanted(const struct obs_process *p)
 {
-	if (!pid_include[0] && !pid_exclude[0] && !cgroup_include[0] && !cgroup_exclude[0] && !comm[0])
-		return true;
-	return obs_process_listed_(p);
+	return !obs_process_filtered() || obs_process_listed_(p);
 }
 
 static __always_inline bool obs_cidr_has_(const volatile struct obs_cidr *net, const __u8 *address)

@@ -57,8 +57,9 @@
 #define OBS_ALTERNATIVE(group, order) OBS_TAG("group=" group) OBS_TAG("order=" OBS_STR(order))
 #define OBS_SINCE(kernel) OBS_TAG("since=" kernel)
 /* Attach options, "key=value ...": interface=all|NAME, direction=ingress|egress (tc), frequency=19 (perf_event),
- * interval_ms=1000 (iter; without it once, at start), map=NAME (iter/bpf_map_elem and iter/bpf_sk_storage_map: the
- * map of the same object that is walked), cgroup=PATH below the cgroup2 root. */
+ * interval_ms=1000 (iter; without it once at start, and once after each change of a parameter), map=NAME
+ * (iter/bpf_map_elem and iter/bpf_sk_storage_map: the map of the same object that is walked), cgroup=PATH below the
+ * cgroup2 root. */
 #define OBS_ATTACH(options) OBS_TAG("attach=" options)
 
 /* ---- outputs ---- */
@@ -179,16 +180,28 @@ struct obs_process {
 	char comm[16] OBS_AS("process.executable.name") OBS_OMIT_ZERO;
 };
 
-/* The name is the process's, not that of its thread. */
+/* The name is the process's, not that of its thread. A field of a task that the kernel vouches for is one load, of any other a
+ * call. */
 static __always_inline void obs_process_fill(struct obs_process *p)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	__u64 id = bpf_get_current_pid_tgid();
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		const __u64 *name = (const __u64 *)task->group_leader->comm;
 
-	p->pid = id >> 32;
-	p->_tid = (__u32)id;
-	p->cgroup = bpf_get_current_cgroup_id();
-	BPF_CORE_READ_INTO(&p->comm, task, group_leader, comm);
+		p->pid = task->tgid;
+		p->_tid = task->pid;
+		p->cgroup = task->cgroups->dfl_cgrp->kn->id;
+		((__u64 *)p->comm)[0] = name[0];
+		((__u64 *)p->comm)[1] = name[1];
+	} else {
+		struct task_struct *task = (void *)bpf_get_current_task();
+		__u64 id = bpf_get_current_pid_tgid();
+
+		p->pid = id >> 32;
+		p->_tid = (__u32)id;
+		p->cgroup = bpf_get_current_cgroup_id();
+		BPF_CORE_READ_INTO(&p->comm, task, group_leader, comm);
+	}
 }
 
 /* The same of any task: for iterators, and for program types without the helpers above. */

@@ -89,6 +89,14 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	atomic_t refs;
+} refcount_t;
+
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];
@@ -105,6 +113,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
 	unsigned long skc_flags;
+	refcount_t skc_refcnt;
 };
 
 struct sock {
@@ -204,11 +213,10 @@ struct bpf_iter__bpf_map {
 	struct bpf_map *map;
 };
 
-struct bpf_iter__bpf_sk_storage_map {
+struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
 	struct bpf_map *map;
-	struct sock *sk;
-	void *value;
+	void *key, *value;
 };
 
 #pragma clang attribute pop
