@@ -7,6 +7,7 @@
 # make install DESTDIR= PREFIX=/usr/local · make uninstall · make clean
 #
 # Variables: V=1 shows commands, WERROR=1 makes warnings errors, CC, CLANG, LLVM_STRIP, PKG_CONFIG, BUILD.
+# ARCHIVE=shared links libarchive.so, and with it what that needs, instead of libarchive.a (docs/design/packaging.md).
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -15,6 +16,7 @@ V ?=
 CLANG ?= clang
 LLVM_STRIP ?= llvm-strip
 PKG_CONFIG ?= pkg-config
+ARCHIVE ?= static
 BUILD ?= build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 comma := ,
 
@@ -36,7 +38,12 @@ DEPS_LINT := clang-format clang-tidy cppcheck shellcheck codespell mandoc git
 
 PACKAGES := libbpf libelf zlib libcrypto libarchive jansson libcap libseccomp
 pkg_cflags := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
-pkg_libs = $(if $(1),$(shell $(PKG_CONFIG) --libs $(1)))
+pkg_libs = $(if $(filter $(static),$(1)),$(archive_libs)) $(call shared_libs,$(filter-out $(static),$(1)))
+shared_libs = $(if $(1),$(shell $(PKG_CONFIG) --libs $(1)))
+
+# Only the tar reader and writer stay of it: without --gc-sections, its other formats ask for the libraries that they need.
+static := $(if $(filter static,$(ARCHIVE)),libarchive,$(if $(filter shared,$(ARCHIVE)),,$(error ARCHIVE is static or shared)))
+archive_libs = -Wl,--gc-sections $(shell $(PKG_CONFIG) --variable=libdir libarchive)/libarchive.a
 
 CFLAGS ?= -O2 -g
 override CFLAGS += -std=gnu11 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
