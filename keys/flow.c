@@ -135,7 +135,6 @@ static void call(struct analysis *a, struct state *s, size_t at)
 static void flow_to(struct analysis *a, size_t target, const struct state *s)
 {
 	struct state *known;
-	bool changed = false;
 
 	if (target >= a->count) {
 		a->lost = true;
@@ -151,19 +150,8 @@ static void flow_to(struct analysis *a, size_t target, const struct state *s)
 		return;
 	}
 	known = a->label[target];
-	for (size_t i = 0; i < REGISTERS + STACK_WORDS; i++) {
-		struct value *to = i < REGISTERS ? &known->reg[i] : &known->stack[i - REGISTERS];
-		const struct value *from = i < REGISTERS ? &s->reg[i] : &s->stack[i - REGISTERS];
-		/* Most did not change: nearly all the time is spent here. */
-		if (value_equal(from, to))
-			continue;
-		struct value joined = value_join(to, from);
-		if (value_equal(&joined, to))
-			continue;
-		*to = joined;
-		changed = true;
-	}
-	if (changed)
+	bool changed = values_join(known->reg, s->reg, REGISTERS);
+	if (frame_join(known, s) || changed)
 		a->pending[target] = 1;
 }
 
@@ -306,8 +294,7 @@ static int analyse(struct analysis *a, const struct value *arguments, struct err
 		return err_errno(e, ERR_NOMEM, "flow");
 	for (int r = 0; r < REGISTERS; r++)
 		start->reg[r] = r >= 1 && r <= 5 ? arguments[r] : value_any;
-	for (int i = 0; i < STACK_WORDS; i++)
-		start->stack[i] = value_memory; /* nothing was put there yet */
+	frame_clear(start);
 	start->reg[10] = (struct value){.kind = FRAME, .count = 1};
 	flow_to(a, 0, start);
 	free(start);

@@ -50,6 +50,24 @@ struct value value_join(const struct value *a, const struct value *b)
 	return (struct value){.kind = a->kind == FRAME ? FRAME : MEMORY, .wide = a->wide};
 }
 
+bool values_join(struct value *to, const struct value *from, size_t count)
+{
+	bool changed = false;
+
+	if (memcmp(to, from, count * sizeof(*to)) == 0)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (value_equal(&from[i], &to[i]))
+			continue;
+		struct value joined = value_join(&to[i], &from[i]);
+		if (value_equal(&joined, &to[i]))
+			continue;
+		to[i] = joined;
+		changed = true;
+	}
+	return changed;
+}
+
 bool value_no_pointer(const struct value *v)
 {
 	return v->kind == NUMBERS || v->kind == MEMORY;
@@ -57,9 +75,26 @@ bool value_no_pointer(const struct value *v)
 
 /* ---- the stack ---- */
 
+void frame_clear(struct state *s)
+{
+	for (int i = 0; i < STACK_WORDS; i++)
+		s->stack[i] = value_memory;
+	s->first = STACK_WORDS;
+}
+
+bool frame_join(struct state *to, const struct state *from)
+{
+	int first = from->first < to->first ? from->first : to->first;
+
+	to->first = first;
+	return values_join(to->stack + first, from->stack + first, (size_t)(STACK_WORDS - first));
+}
+
 void frame_forget(struct state *s, bool pointers)
 {
-	for (size_t i = 0; i < STACK_WORDS; i++)
+	if (pointers)
+		s->first = 0;
+	for (int i = s->first; i < STACK_WORDS; i++)
 		if (pointers)
 			s->stack[i] = value_any;
 		else if (s->stack[i].kind == NUMBERS)
@@ -92,6 +127,8 @@ void frame_store(struct state *s, int64_t offset, unsigned size, const struct va
 		frame_forget(s, true);
 		return;
 	}
+	if (word < s->first)
+		s->first = word;
 	stack_clear_word(s, word);
 	if (size == 8) {
 		stack_clear_word(s, word + 1);

@@ -28,13 +28,16 @@ enum value_kind {
 
 struct value {
 	uint8_t kind, count;
-	bool wide; /* stack only: 8 bytes */
+	bool wide;         /* stack only: 8 bytes */
+	uint8_t unused[5]; /* zero: no padding, so that many are compared at once */
 	int64_t value[VALUES];
 };
+_Static_assert(sizeof(struct value) == 8 + VALUES * sizeof(int64_t), "padding");
 
 struct state {
 	struct value reg[REGISTERS];
 	struct value stack[STACK_WORDS];
+	int first; /* stack word that something may have been put into; those before it are value_memory */
 };
 
 extern const struct value value_any, value_memory;
@@ -42,12 +45,14 @@ extern const struct value value_any, value_memory;
 struct value value_number(int64_t n);
 static inline bool value_equal(const struct value *a, const struct value *b)
 {
-	return a->kind == b->kind && a->count == b->count && a->wide == b->wide &&
-	       memcmp(a->value, b->value, sizeof(a->value)) == 0;
+	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 /* What covers both. Past VALUES constants it is any number, or anywhere in the frame. */
 struct value value_join(const struct value *a, const struct value *b);
+
+/* The same of many, into *to: whether any of these changed. */
+bool values_join(struct value *to, const struct value *from, size_t count);
 
 /* Whether it cannot be a pointer into a stack, to the context or to a packet. */
 bool value_no_pointer(const struct value *v);
@@ -55,6 +60,10 @@ bool value_no_pointer(const struct value *v);
 /* The result of an arithmetic instruction. */
 struct value value_alu(const struct bpf_insn *insn, const struct value *dst, const struct value *src);
 
+/* Nothing was put there yet. */
+void frame_clear(struct state *s);
+/* As values_join. */
+bool frame_join(struct state *to, const struct state *from);
 /* offset is from the frame's top, size that of the instruction in bytes. */
 void frame_store(struct state *s, int64_t offset, unsigned size, const struct value *v);
 struct value frame_load(const struct state *s, int64_t offset, unsigned size);
