@@ -88,13 +88,12 @@ static int take_cert(struct trust *trust, struct cert **cert, struct err *e)
 
 int trust_add(struct trust *trust, const struct cert *cert, struct err *e)
 {
-	OWN_FREE char *pem = NULL;
-	OWN(cert) struct cert *copy = NULL;
-	size_t size;
+	OWN(cert) struct cert *own = NULL;
 
-	if (cert_to_pem(cert, &pem, &size, e) || cert_from_pem((const uint8_t *)pem, size, &copy, e))
+	/* Without the issuers that it may have come with: those are not trusted. */
+	if (cert_from_x509(cert_x509(cert), &own, e))
 		return -1;
-	return take_cert(trust, &copy, e);
+	return take_cert(trust, &own, e);
 }
 
 bool trust_revoked(const struct trust *trust, const struct digest *identity)
