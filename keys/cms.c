@@ -9,10 +9,26 @@
 #include "bundles/limits.h"
 #include "keys/cert_impl.h"
 
-static void cms_free(CMS_ContentInfo **cms)
+struct cms {
+	CMS_ContentInfo *content;
+	CMS_SignerInfo *signer; /* borrowed from it, as is the leaf */
+	X509 *leaf;
+	struct cert_info info; /* of the leaf */
+};
+
+void cms_free(struct cms **cms)
 {
-	CMS_ContentInfo_free(*cms);
+	if (!*cms)
+		return;
+	CMS_ContentInfo_free((*cms)->content);
+	free(*cms);
 	*cms = NULL;
+}
+
+static void content_free(CMS_ContentInfo **content)
+{
+	CMS_ContentInfo_free(*content);
+	*content = NULL;
 }
 
 static void certs_free(STACK_OF(X509) * *certs)
@@ -30,7 +46,7 @@ static void bio_free(BIO **bio)
 /* Threat: two encodings of one signature, or bytes that no reader looks at. */
 static int decode(const uint8_t *der, size_t size, CMS_ContentInfo **out, struct err *e)
 {
-	OWN(cms) CMS_ContentInfo *cms = NULL;
+	OWN(content) CMS_ContentInfo *cms = NULL;
 	OWN_FREE uint8_t *again = NULL;
 	const uint8_t *p = der;
 
@@ -160,29 +176,35 @@ static int check_form(const uint8_t *der, size_t size, CMS_SignerInfo *signer, X
 	return 0;
 }
 
-/* The leaf is borrowed from cms. */
-static int open_signature(const uint8_t *der, size_t size, CMS_ContentInfo **out, CMS_SignerInfo **out_signer,
-			  X509 **out_leaf, struct err *e)
+int cms_open(const uint8_t *der, size_t size, struct cms **out, struct err *e)
 {
-	OWN(cms) CMS_ContentInfo *cms = NULL;
-	CMS_SignerInfo *signer = NULL;
-	X509 *leaf = NULL;
+	OWN(cms) struct cms *cms = calloc(1, sizeof(*cms));
 
+	if (!cms)
+		return err_errno(e, ERR_NOMEM, "a signature");
 	ERR_clear_error();
-	if (decode(der, size, &cms, e) || check_shape(cms, &signer, e))
+	if (decode(der, size, &cms->content, e) || check_shape(cms->content, &cms->signer, e))
 		return -1;
 	/* Binds the signer to one certificate, which is the one that CMS_verify uses then. */
-	if (CMS_set1_signers_certs(cms, NULL, 0) < 0)
+	if (CMS_set1_signers_certs(cms->content, NULL, 0) < 0)
 		return x509_error(e, ERR_SIGNATURE_MALFORMED, "the certificates of the signature cannot be read");
-	CMS_SignerInfo_get0_algs(signer, NULL, &leaf, NULL, NULL);
-	if (!leaf)
+	CMS_SignerInfo_get0_algs(cms->signer, NULL, &cms->leaf, NULL, NULL);
+	if (!cms->leaf)
 		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature does not carry its signer's certificate");
-	if (check_form(der, size, signer, leaf, e))
+	if (check_form(der, size, cms->signer, cms->leaf, e) || x509_info(cms->leaf, &cms->info, e))
 		return -1;
 	*out = TAKE_PTR(cms);
-	*out_signer = signer;
-	*out_leaf = leaf;
 	return 0;
+}
+
+void cms_info(const struct cms *cms, struct cert_info *out)
+{
+	*out = cms->info;
+}
+
+int cms_cert(const struct cms *cms, struct cert **out, struct err *e)
+{
+	return cert_from_x509(cms->leaf, out, e);
 }
 
 static int check_algorithm(CMS_SignerInfo *signer, struct err *e)
@@ -237,29 +259,26 @@ static int check_time(const struct x509_chain *chain, int64_t now, bool installe
 	return 0;
 }
 
-static int verify(const uint8_t *der, size_t der_size, const void *content, size_t content_size,
-		  const struct trust *trust, int64_t now, bool installed, struct cms_signer *out, struct err *e)
+static int verify(struct cms *cms, const void *content, size_t size, const struct trust *trust, int64_t now,
+		  bool installed, struct cms_signer *out, struct err *e)
 {
-	OWN(cms) CMS_ContentInfo *cms = NULL;
 	OWN(certs) STACK_OF(X509) *certs = NULL;
-	struct cms_signer found = {};
+	const char *subject = cms->info.subject;
+	struct cms_signer found = {.cert = cms->info};
 	struct x509_chain chain;
-	CMS_SignerInfo *signer;
-	X509 *leaf;
 
-	if (content_size > BUNDLE_MANIFEST_MAX_BYTES)
-		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "signed content of %zu bytes", content_size);
-	if (open_signature(der, der_size, &cms, &signer, &leaf, e) || x509_info(leaf, &found.cert, e))
-		return -1;
-	if (trust_revoked(trust, &found.cert.signer))
-		return err_set(e, ERR_CERTIFICATE_REVOKED, "%s is revoked", found.cert.subject);
-	certs = CMS_get1_certs(cms);
-	if (trust_chain(trust, leaf, certs, now, &chain, e) || check_algorithm(signer, e) ||
-	    check_signature(cms, content, content_size, found.cert.subject, e))
+	if (size > BUNDLE_MANIFEST_MAX_BYTES)
+		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "signed content of %zu bytes", size);
+	if (trust_revoked(trust, &cms->info.signer))
+		return err_set(e, ERR_CERTIFICATE_REVOKED, "%s is revoked", subject);
+	ERR_clear_error();
+	certs = CMS_get1_certs(cms->content);
+	if (trust_chain(trust, cms->leaf, certs, now, &chain, e) || check_algorithm(cms->signer, e) ||
+	    check_signature(cms->content, content, size, subject, e))
 		return -1;
 	for (size_t i = 0; i < chain.count; i++)
 		if (trust_revoked(trust, &chain.key[i]))
-			return err_set(e, ERR_CERTIFICATE_REVOKED, "an issuer of %s is revoked", found.cert.subject);
+			return err_set(e, ERR_CERTIFICATE_REVOKED, "an issuer of %s is revoked", subject);
 	if (check_time(&chain, now, installed, e))
 		return -1;
 	found.signer = chain.key[0];
@@ -269,38 +288,16 @@ static int verify(const uint8_t *der, size_t der_size, const void *content, size
 	return 0;
 }
 
-int cms_verify(const uint8_t *der, size_t der_size, const void *content, size_t content_size, const struct trust *trust,
-	       int64_t now, struct cms_signer *out, struct err *e)
+int cms_verify(struct cms *cms, const void *content, size_t size, const struct trust *trust, int64_t now,
+	       struct cms_signer *out, struct err *e)
 {
-	return verify(der, der_size, content, content_size, trust, now, false, out, e);
+	return verify(cms, content, size, trust, now, false, out, e);
 }
 
-int cms_verify_installed(const uint8_t *der, size_t der_size, const void *content, size_t content_size,
-			 const struct trust *trust, int64_t now, struct cms_signer *out, struct err *e)
+int cms_verify_installed(struct cms *cms, const void *content, size_t size, const struct trust *trust, int64_t now,
+			 struct cms_signer *out, struct err *e)
 {
-	return verify(der, der_size, content, content_size, trust, now, true, out, e);
-}
-
-int cms_peek(const uint8_t *der, size_t der_size, struct cert_info *out, struct err *e)
-{
-	OWN(cms) CMS_ContentInfo *cms = NULL;
-	CMS_SignerInfo *signer;
-	X509 *leaf;
-
-	if (open_signature(der, der_size, &cms, &signer, &leaf, e))
-		return -1;
-	return x509_info(leaf, out, e);
-}
-
-int cms_peek_cert(const uint8_t *der, size_t der_size, struct cert **out, struct err *e)
-{
-	OWN(cms) CMS_ContentInfo *cms = NULL;
-	CMS_SignerInfo *signer;
-	X509 *leaf;
-
-	if (open_signature(der, der_size, &cms, &signer, &leaf, e))
-		return -1;
-	return cert_from_x509(leaf, out, e);
+	return verify(cms, content, size, trust, now, true, out, e);
 }
 
 static int encode(CMS_ContentInfo *cms, uint8_t **out, size_t *out_size, struct err *e)
@@ -321,7 +318,7 @@ int cms_sign(const void *content, size_t content_size, const struct cert *cert, 
 	     uint8_t **out, size_t *out_size, struct err *e)
 {
 	static const unsigned flags = CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP | CMS_PARTIAL;
-	OWN(cms) CMS_ContentInfo *cms = NULL;
+	OWN(content) CMS_ContentInfo *cms = NULL;
 	OWN(bio) BIO *bio = NULL;
 	struct digest signer;
 	struct cert_info info;

@@ -14,10 +14,23 @@ struct cms_signer {
 	struct cert_info cert; /* of the leaf */
 };
 
-/* Verifies one signature against the trust store at the time `now`. Chains end at a certificate of the store (which may
- * be the leaf itself); the system's store and the network are never asked. The first of these that is so is told:
+/* One signature in the form above. Nothing of it is verified yet. */
+struct cms;
+
+/* ERR_SIGNATURE_MALFORMED        not the form above
+ * ERR_CERTIFICATE_MALFORMED      its leaf certificate cannot be read
+ */
+MUST_CHECK int cms_open(const uint8_t *der, size_t size, struct cms **out, struct err *e);
+void cms_free(struct cms **cms);
+
+/* Of the leaf certificate, which anyone may have put there: for showing, and for the name of a signature's file. */
+void cms_info(const struct cms *cms, struct cert_info *out);
+/* The same certificate itself, also unverified: for attaching a signature that was made elsewhere. */
+MUST_CHECK int cms_cert(const struct cms *cms, struct cert **out, struct err *e);
+
+/* Verifies it against the trust store at the time `now`. Chains end at a certificate of the store (which may be the
+ * leaf itself); the system's store and the network are never asked. The first of these that is so is told:
  *
- *   ERR_SIGNATURE_MALFORMED        not the form above
  *   ERR_CERTIFICATE_MALFORMED      a certificate cannot be read
  *   ERR_CERTIFICATE_REVOKED        the leaf key is revoked
  *   ERR_SIGNATURE_UNTRUSTED        no chain to the store
@@ -27,18 +40,12 @@ struct cms_signer {
  *   ERR_CERTIFICATE_REVOKED        a key above the leaf is revoked
  *   ERR_CERTIFICATE_NOT_YET_VALID, ERR_CERTIFICATE_EXPIRED   of any certificate of the chain
  */
-MUST_CHECK int cms_verify(const uint8_t *der, size_t der_size, const void *content, size_t content_size,
-			  const struct trust *trust, int64_t now, struct cms_signer *out, struct err *e);
+MUST_CHECK int cms_verify(struct cms *cms, const void *content, size_t size, const struct trust *trust, int64_t now,
+			  struct cms_signer *out, struct err *e);
 
 /* The same for what was installed while its certificates were valid: they may have expired since. */
-MUST_CHECK int cms_verify_installed(const uint8_t *der, size_t der_size, const void *content, size_t content_size,
-				    const struct trust *trust, int64_t now, struct cms_signer *out, struct err *e);
-
-/* The leaf certificate that a signature carries, unverified, for showing (obspkg inspect). */
-MUST_CHECK int cms_peek(const uint8_t *der, size_t der_size, struct cert_info *out, struct err *e);
-
-/* The same certificate itself, also unverified: for attaching a signature that was made elsewhere. */
-MUST_CHECK int cms_peek_cert(const uint8_t *der, size_t der_size, struct cert **out, struct err *e);
+MUST_CHECK int cms_verify_installed(struct cms *cms, const void *content, size_t size, const struct trust *trust,
+				    int64_t now, struct cms_signer *out, struct err *e);
 
 /* A private key: PEM file, or pkcs11: URI (RFC 7512) through OpenSSL's pkcs11 engine. */
 struct signing_key;

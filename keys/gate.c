@@ -39,13 +39,12 @@ static int gravity(enum err_code code)
 }
 
 /* Threat: many files of one signer that count as many, or a name that shows another signer to people. */
-static int name_of_signature(const struct bundle_file *file, struct digest *out, struct err *e)
+static int check_name(const struct cms *cms, const struct bundle_file *file, struct digest *out, struct err *e)
 {
 	struct cert_info leaf;
 	char hex[DIGEST_HEX_BYTES];
 
-	if (cms_peek(file->data, file->size, &leaf, e))
-		return err_wrap(e, "%s", file->path);
+	cms_info(cms, &leaf);
 	memset(hex, 0, sizeof(hex));
 	if (strlen(file->path) > 4 + DIGEST_HEX_BYTES - 1)
 		memcpy(hex, file->path + 4, DIGEST_HEX_BYTES - 1);
@@ -59,13 +58,15 @@ static int name_of_signature(const struct bundle_file *file, struct digest *out,
 static int check_signature(const struct gate *gate, const struct bundle_file *file, const struct bundle_file *manifest,
 			   struct gate_seen *seen, struct err *gravest, struct err *e)
 {
+	OWN(cms) struct cms *cms = NULL;
 	struct digest signer;
 
-	if (name_of_signature(file, &signer, e))
+	if (cms_open(file->data, file->size, &cms, e))
+		return err_wrap(e, "%s", file->path);
+	if (check_name(cms, file, &signer, e))
 		return -1;
-	int rc = (gate->installed ? cms_verify_installed : cms_verify)(file->data, file->size, manifest->data,
-								       manifest->size, gate->trust, gate->now,
-								       &seen->signers[seen->signer_count], e);
+	int rc = (gate->installed ? cms_verify_installed : cms_verify)(
+	    cms, manifest->data, manifest->size, gate->trust, gate->now, &seen->signers[seen->signer_count], e);
 	if (rc == 0) {
 		seen->signer_count++;
 		return 0;

@@ -58,16 +58,18 @@ static void show_signers(const struct bundle_files *files)
 	puts("\nSIGNERS (not verified)");
 	for (size_t i = 0; i < files->count; i++) {
 		const struct bundle_file *f = &files->file[i];
+		OWN(cms) struct cms *cms = NULL;
 		struct cert_info info;
 		char hex[DIGEST_HEX_BYTES];
 
 		if (f->kind != BUNDLE_FILE_SIGNATURE)
 			continue;
 		count++;
-		if (cms_peek(f->data, f->size, &info, NULL)) {
+		if (cms_open(f->data, f->size, &cms, NULL)) {
 			printf("  %s: unreadable\n", f->path);
 			continue;
 		}
+		cms_info(cms, &info);
 		digest_hex(&info.signer, hex);
 		printf("  %s  %-9s ", hex, info.algorithm);
 		text_terminal(stdout, info.subject, false);
@@ -220,6 +222,7 @@ static void json_signers(const struct bundle_files *files)
 
 	for (size_t i = 0; i < files->count; i++) {
 		const struct bundle_file *f = &files->file[i];
+		OWN(cms) struct cms *cms = NULL;
 		struct cert_info info;
 		char hex[DIGEST_HEX_BYTES];
 
@@ -229,7 +232,8 @@ static void json_signers(const struct bundle_files *files)
 		first = false;
 		fputs("{\"file\":", stdout);
 		text_json(stdout, f->path);
-		if (cms_peek(f->data, f->size, &info, NULL) == 0) {
+		if (cms_open(f->data, f->size, &cms, NULL) == 0) {
+			cms_info(cms, &info);
 			digest_hex(&info.signer, hex);
 			printf(",\"signer\":\"%s\",\"subject\":", hex);
 			text_json(stdout, info.subject);

@@ -86,13 +86,14 @@ int signing_add(const struct signing *signing, struct bundle_files **files, stru
 
 int signing_attach(const char *path, struct bundle_files **files, struct cert **out_cert, struct err *e)
 {
+	OWN(cms) struct cms *cms = NULL;
 	OWN(cert) struct cert *cert = NULL;
 	OWN_FREE uint8_t *der = NULL;
 	size_t size;
 
 	if (file_read(path, BUNDLE_SIGNATURE_MAX_BYTES, ERR_SIGNATURE_MALFORMED, &der, &size, e))
 		return -1;
-	if (cms_peek_cert(der, size, &cert, e) || add_signature(files, cert, der, size, e))
+	if (cms_open(der, size, &cms, e) || cms_cert(cms, &cert, e) || add_signature(files, cert, der, size, e))
 		return err_wrap(e, "%s", path);
 	*out_cert = TAKE_PTR(cert);
 	return 0;

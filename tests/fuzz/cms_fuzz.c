@@ -29,27 +29,28 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	OWN(trust) struct trust *trust = NULL;
 	OWN(trust) struct trust *empty = NULL;
 	OWN(cert) struct cert *leaf = NULL;
+	OWN(cms) struct cms *cms = NULL;
 	struct cms_signer signer;
 	struct cert_info info;
 	struct err e = ERR_INIT;
 
-	if (cms_peek(data, size, &info, &e)) {
+	if (cms_open(data, size, &cms, &e)) {
 		check_refused(&e);
 		return 0;
 	}
-	if (trust_new(&trust, NULL) || trust_new(&empty, NULL) || cms_peek_cert(data, size, &leaf, NULL) ||
+	cms_info(cms, &info);
+	if (trust_new(&trust, NULL) || trust_new(&empty, NULL) || cms_cert(cms, &leaf, NULL) ||
 	    trust_add(trust, leaf, NULL))
 		abort();
-	if (!cms_verify(data, size, content, sizeof(content) - 1, empty, now, &signer, &e))
+	if (!cms_verify(cms, content, sizeof(content) - 1, empty, now, &signer, &e))
 		abort();
 	check_refused(&e);
-	if (cms_verify(data, size, content, sizeof(content) - 1, trust, now, &signer, &e)) {
+	if (cms_verify(cms, content, sizeof(content) - 1, trust, now, &signer, &e)) {
 		check_refused(&e);
 		return 0;
 	}
 	check_signer(&signer, &info);
-	if (!cms_verify(data, size, other, sizeof(other) - 1, trust, now, &signer, &e) ||
-	    e.code != ERR_SIGNATURE_INVALID)
+	if (!cms_verify(cms, other, sizeof(other) - 1, trust, now, &signer, &e) || e.code != ERR_SIGNATURE_INVALID)
 		abort();
 	return 0;
 }
