@@ -78,19 +78,23 @@ static bool key_accepted(EVP_PKEY *key, const char *algorithm)
 }
 
 /* Threat: the same key with a compressed point, explicit curve parameters or odd RSA parameters has another digest, and
- * would count as another signer. */
-static bool key_written_usually(X509 *x509, EVP_PKEY *key, const uint8_t *spki, size_t spki_size)
+ * would count as another signer. An EC key has one form: everything before its two coordinates (RFC 5480), which OpenSSL
+ * takes only below the field's prime. */
+static bool key_written_usually(EVP_PKEY *key, const char *algorithm, const uint8_t *spki, size_t size)
 {
+	static const uint8_t p256[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
+				       0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+				       0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
+	static const uint8_t p384[] = {0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
+				       0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00, 0x04};
 	OWN_FREE uint8_t *again = NULL;
-	const uint8_t *bits;
-	int bits_size;
 
-	if (!X509_PUBKEY_get0_param(NULL, &bits, &bits_size, NULL, X509_get_X509_PUBKEY(x509)) || bits_size < 1)
-		return false;
-	if (EVP_PKEY_is_a(key, "EC") && bits[0] != POINT_CONVERSION_UNCOMPRESSED)
-		return false;
+	if (strcmp(algorithm, "ec-p256") == 0)
+		return size == sizeof(p256) + 64 && memcmp(spki, p256, sizeof(p256)) == 0;
+	if (strcmp(algorithm, "ec-p384") == 0)
+		return size == sizeof(p384) + 96 && memcmp(spki, p384, sizeof(p384)) == 0;
 	int n = i2d_PUBKEY(key, &again);
-	return n > 0 && (size_t)n == spki_size && memcmp(again, spki, spki_size) == 0;
+	return n > 0 && (size_t)n == size && memcmp(again, spki, size) == 0;
 }
 
 static int spki_digest(X509 *x509, bool strict, struct digest *out, char algorithm[static 32], struct err *e)
@@ -107,7 +111,7 @@ static int spki_digest(X509 *x509, bool strict, struct digest *out, char algorit
 		snprintf(algorithm, 32, "unknown");
 	if (strict && (!key || !key_accepted(key, algorithm)))
 		return x509_error(e, ERR_SIGNATURE_ALGORITHM, "a key of kind %s is not accepted", algorithm);
-	if (strict && !key_written_usually(x509, key, spki, (size_t)n))
+	if (strict && !key_written_usually(key, algorithm, spki, (size_t)n))
 		return x509_error(e, ERR_SIGNATURE_ALGORITHM,
 				  "the %s key is not written as a named curve with an uncompressed point, or plain RSA",
 				  algorithm);
