@@ -9,17 +9,19 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-enum { SALT_DIGITS = 16 };
+enum { SALT_DIGITS = 16, READ_FIRST_BYTES = 65536 };
 enum { SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL };
 
-int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
+/* room: to begin with; more is taken as it is needed. */
+static int read_whole(int fd, size_t room, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size,
+		      struct err *e)
 {
 	OWN_FREE uint8_t *data = NULL;
-	size_t size = 0, room = 0;
+	size_t size = 0;
 
 	for (;;) {
-		if (size + 1 >= room) {
-			room = room ? room * 2 : 65536;
+		if (!data || size + 1 >= room) {
+			room = data ? room * 2 : room;
 			uint8_t *grown = realloc(data, room);
 			if (!grown)
 				return err_errno(e, ERR_NOMEM, "reading %zu bytes", room);
@@ -43,9 +45,16 @@ int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, s
 	return 0;
 }
 
+int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
+{
+	return read_whole(fd, READ_FIRST_BYTES, limit, too_large, out, out_size, e);
+}
+
 int file_read(const char *path, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
 {
 	OWN_FD int fd = -1;
+	size_t room = READ_FIRST_BYTES;
+	struct stat st;
 
 	if (strcmp(path, "-") == 0) {
 		if (file_read_fd(STDIN_FILENO, limit, too_large, out, out_size, e))
@@ -55,7 +64,10 @@ int file_read(const char *path, size_t limit, enum err_code too_large, uint8_t *
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return err_errno(e, ERR_IO, "%s", path);
-	if (file_read_fd(fd, limit, too_large, out, out_size, e))
+	/* A guess: what is there by then is read to its end. */
+	if (fstat(fd, &st) == 0 && st.st_size >= READ_FIRST_BYTES && (uintmax_t)st.st_size <= limit)
+		room = (size_t)st.st_size + 2;
+	if (read_whole(fd, room, limit, too_large, out, out_size, e))
 		return err_wrap(e, "%s", path);
 	return 0;
 }
