@@ -19,12 +19,6 @@ struct sink {
 	size_t differs_at;
 };
 
-static void own_reader(struct archive **a)
-{
-	if (*a)
-		archive_read_free(*a);
-}
-
 static void own_writer(struct archive **a)
 {
 	if (*a)
@@ -145,47 +139,70 @@ int archive_write(const struct bundle_files *files, int64_t mtime, uint8_t **out
 
 /* ---- reading ---- */
 
-/* Tar only and no filter: libarchive's other parsers never see these bytes. */
-static int reader_open(const uint8_t *tar, size_t size, struct archive **out, struct err *e)
-{
-	__attribute__((cleanup(own_reader))) struct archive *a = archive_read_new();
+struct reading {
+	const uint8_t *tar;
+	size_t size, done; /* bytes: of the archive, and up to the next entry */
+	struct archive *a;
+};
 
-	if (!a)
+static void own_reading(struct reading *r)
+{
+	if (r->a)
+		archive_read_free(r->a);
+}
+
+static int check_size(size_t size, struct err *e)
+{
+	if (size > BUNDLE_MAX_BYTES)
+		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%zu bytes, at most %d are allowed", size, BUNDLE_MAX_BYTES);
+	if (size < BLOCK)
+		return err_set(e, ERR_ARCHIVE_TRUNCATED, "%zu bytes are no archive", size);
+	return 0;
+}
+
+/* Tar only and no filter: libarchive's other parsers never see these bytes. */
+static int reading_open(struct reading *r, struct err *e)
+{
+	if (check_size(r->size, e))
+		return -1;
+	r->a = archive_read_new();
+	if (!r->a)
 		return err_errno(e, ERR_NOMEM, "libarchive");
-	if (archive_read_support_format_tar(a) != ARCHIVE_OK || archive_read_open_memory(a, tar, size) != ARCHIVE_OK)
-		return err_set(e, ERR_ARCHIVE_MALFORMED, "%s", archive_error_string(a));
-	*out = TAKE_PTR(a);
+	if (archive_read_support_format_tar(r->a) != ARCHIVE_OK ||
+	    archive_read_open_memory(r->a, r->tar, r->size) != ARCHIVE_OK)
+		return err_set(e, ERR_ARCHIVE_MALFORMED, "%s", archive_error_string(r->a));
 	return 0;
 }
 
 /* Extension entries are found here, so that libarchive's parsers of pax and GNU attributes, which replace names and sizes,
  * do not run on them. */
-static int check_extension(const uint8_t *tar, size_t size, size_t done, struct err *e)
+static int check_extension(const struct reading *r, struct err *e)
 {
-	if (size - done < BLOCK || memcmp(tar + done + MAGIC_AT, "ustar", 5) != 0)
+	const uint8_t *header = r->tar + r->done;
+
+	if (r->size - r->done < BLOCK || memcmp(header + MAGIC_AT, "ustar", 5) != 0)
 		return 0;
-	uint8_t type = tar[done + TYPE_AT];
+	uint8_t type = header[TYPE_AT];
 	if (type == '\0' || (type >= '0' && type <= '7'))
 		return 0;
-	return err_set(e, ERR_ARCHIVE_ENTRY_TYPE, "the entry at byte %zu: an extension of type 0x%02x", done, type);
+	return err_set(e, ERR_ARCHIVE_ENTRY_TYPE, "the entry at byte %zu: an extension of type 0x%02x", r->done, type);
 }
 
-/* Moves to the next entry: 1, or 0 at the end. done: bytes of the archive that were read so far. */
-static int next_entry(struct archive *a, const uint8_t *tar, size_t tar_size, size_t done, struct archive_entry **entry,
-		      struct err *e)
+/* Moves to the next entry: 1, or 0 at the end. */
+static int next_entry(struct reading *r, struct archive_entry **entry, struct err *e)
 {
-	if (check_extension(tar, tar_size, done, e))
+	if (check_extension(r, e))
 		return -1;
-	int status = archive_read_next_header(a, entry);
+	int status = archive_read_next_header(r->a, entry);
 	if (status == ARCHIVE_EOF)
 		return 0;
 	if (status == ARCHIVE_OK)
 		return 1;
-	if (archive_errno(a) == ENOMEM)
+	if (archive_errno(r->a) == ENOMEM)
 		return err_set(e, ERR_NOMEM, "libarchive");
-	if (tar_size - done < BLOCK)
-		return err_set(e, ERR_ARCHIVE_TRUNCATED, "the header at byte %zu is cut off", done);
-	return err_set(e, ERR_ARCHIVE_MALFORMED, "the header at byte %zu: %s", done, archive_error_string(a));
+	if (r->size - r->done < BLOCK)
+		return err_set(e, ERR_ARCHIVE_TRUNCATED, "the header at byte %zu is cut off", r->done);
+	return err_set(e, ERR_ARCHIVE_MALFORMED, "the header at byte %zu: %s", r->done, archive_error_string(r->a));
 }
 
 /* Extensions first, again: what they say would have replaced the name, the size and the kind already. */
@@ -220,41 +237,26 @@ static int check_attributes(struct archive_entry *entry, const char *name, int64
 	return 0;
 }
 
-static int read_data(struct archive *a, const char *name, size_t size, uint8_t **out, struct err *e)
+/* The entry's bytes as a file, and on to what follows them. */
+static int read_entry(struct reading *r, struct archive_entry *entry, int64_t mtime, struct bundle_files *files,
+		      struct err *e)
 {
-	OWN_FREE uint8_t *data = malloc(size ? size : 1);
-
-	if (!data)
-		return err_errno(e, ERR_NOMEM, "%s: %zu bytes", name, size);
-	la_ssize_t n = archive_read_data(a, data, size);
-	if (n < 0 || (size_t)n != size)
-		return err_set(e, ERR_ARCHIVE_MALFORMED, "%s: %s", name,
-			       n < 0 ? archive_error_string(a) : "shorter than its header says");
-	*out = TAKE_PTR(data);
-	return 0;
-}
-
-/* Reads one entry into files; *done becomes the offset of what follows it. */
-static int read_entry(struct archive *a, struct archive_entry *entry, size_t tar_size, size_t *done, int64_t mtime,
-		      struct bundle_files *files, struct err *e)
-{
-	OWN_FREE uint8_t *data = NULL;
 	const char *name = archive_entry_pathname(entry);
-	la_int64_t size = archive_entry_size(entry), header = archive_read_header_position(a);
+	la_int64_t size = archive_entry_size(entry), header = archive_read_header_position(r->a);
 
-	if (check_entry(a, entry, name ? name : "(no name)", e))
+	if (check_entry(r->a, entry, name ? name : "(no name)", e))
 		return -1;
 	if (!name)
-		return err_set(e, ERR_ARCHIVE_ENTRY_NAME, "the entry at byte %zu has no readable name", *done);
-	/* Nothing is allocated by a size that a header merely claims. */
+		return err_set(e, ERR_ARCHIVE_ENTRY_NAME, "the entry at byte %zu has no readable name", r->done);
 	if (size < 0 || size > BUNDLE_OBJECT_MAX_BYTES)
 		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%.*s: %lld bytes", BUNDLE_PATH_MAX, name, (long long)size);
-	if (header < 0 || (size_t)header > tar_size || tar_size - (size_t)header < BLOCK + padded((size_t)size))
+	if (header < 0 || (size_t)header > r->size || r->size - (size_t)header < BLOCK + padded((size_t)size))
 		return err_set(e, ERR_ARCHIVE_TRUNCATED, "%.*s: it is cut off", BUNDLE_PATH_MAX, name);
-	if (read_data(a, name, (size_t)size, &data, e) || bundle_files_add(files, name, data, (size_t)size, e) ||
+	/* Where they lie in the canonical form: check_canonical refuses any other. */
+	if (bundle_files_add_part(files, name, r->tar + header + BLOCK, (size_t)size, e) ||
 	    check_attributes(entry, name, mtime, e))
 		return -1;
-	*done = (size_t)header + BLOCK + padded((size_t)size);
+	r->done = (size_t)header + BLOCK + padded((size_t)size);
 	return 0;
 }
 
@@ -277,50 +279,54 @@ static int check_canonical(const struct bundle_files *files, int64_t mtime, cons
 	return 0;
 }
 
-static int check_size(size_t size, struct err *e)
+int archive_take(uint8_t **tar, size_t size, struct bundle_files **out, struct err *e)
 {
-	if (size > BUNDLE_MAX_BYTES)
-		return err_set(e, ERR_ARCHIVE_TOO_LARGE, "%zu bytes, at most %d are allowed", size, BUNDLE_MAX_BYTES);
-	if (size < BLOCK)
-		return err_set(e, ERR_ARCHIVE_TRUNCATED, "%zu bytes are no archive", size);
-	return 0;
-}
-
-int archive_read(const uint8_t *tar, size_t size, struct bundle_files **out, struct err *e)
-{
-	__attribute__((cleanup(own_reader))) struct archive *a = NULL;
+	__attribute__((cleanup(own_reading))) struct reading r = {.tar = *tar, .size = size};
 	OWN(bundle_files) struct bundle_files *files = NULL;
 	struct archive_entry *entry;
 	int64_t mtime = 0;
-	size_t done = 0;
 	int more;
 
-	if (check_size(size, e) || reader_open(tar, size, &a, e) || bundle_files_new(&files, e))
+	if (reading_open(&r, e) || bundle_files_new(&files, e))
 		return -1;
-	while ((more = next_entry(a, tar, size, done, &entry, e)) > 0) {
+	while ((more = next_entry(&r, &entry, e)) > 0) {
 		if (files->count == 0)
 			mtime = archive_entry_mtime(entry);
-		if (read_entry(a, entry, size, &done, mtime, files, e))
+		if (read_entry(&r, entry, mtime, files, e))
 			return -1;
 	}
 	if (more < 0)
 		return -1;
 	if (files->count == 0)
 		return err_set(e, ERR_ARCHIVE_MALFORMED, "the archive is empty");
-	if (check_canonical(files, mtime, tar, size, e))
+	if (check_canonical(files, mtime, *tar, size, e))
 		return -1;
+	files->archive = TAKE_PTR(*tar);
 	*out = TAKE_PTR(files);
 	return 0;
 }
 
+int archive_read(const uint8_t *tar, size_t size, struct bundle_files **out, struct err *e)
+{
+	OWN_FREE uint8_t *copy = NULL;
+
+	if (check_size(size, e))
+		return -1;
+	copy = malloc(size);
+	if (!copy)
+		return err_errno(e, ERR_NOMEM, "an archive of %zu bytes", size);
+	memcpy(copy, tar, size);
+	return archive_take(&copy, size, out, e);
+}
+
 int archive_mtime(const uint8_t *tar, size_t size, int64_t *out, struct err *e)
 {
-	__attribute__((cleanup(own_reader))) struct archive *a = NULL;
+	__attribute__((cleanup(own_reading))) struct reading r = {.tar = tar, .size = size};
 	struct archive_entry *entry;
 
-	if (check_size(size, e) || reader_open(tar, size, &a, e))
+	if (reading_open(&r, e))
 		return -1;
-	int more = next_entry(a, tar, size, 0, &entry, e);
+	int more = next_entry(&r, &entry, e);
 	if (more < 0)
 		return -1;
 	if (more == 0)

@@ -9,6 +9,9 @@
  * a code archive.*. tar is borrowed. */
 MUST_CHECK int archive_read(const uint8_t *tar, size_t size, struct bundle_files **out, struct err *e);
 
+/* The same without a copy: takes *tar, which free() frees, over on success. */
+MUST_CHECK int archive_take(uint8_t **tar, size_t size, struct bundle_files **out, struct err *e);
+
 /* The canonical tar of files: their order, uid and gid 0, mode 0644, the given mtime (seconds, not negative), two zero
  * blocks at the end, no further padding. The caller frees *out. */
 MUST_CHECK int archive_write(const struct bundle_files *files, int64_t mtime, uint8_t **out, size_t *out_size,

@@ -30,10 +30,11 @@ void bundle_files_free(struct bundle_files **files)
 		if (file->fd >= 0) {
 			munmap((void *)(uintptr_t)file->data, file->size);
 			close(file->fd);
-		} else {
+		} else if (!file->part) {
 			free((void *)(uintptr_t)file->data);
 		}
 	}
+	free((*files)->archive);
 	free(*files);
 	*files = NULL;
 }
@@ -135,7 +136,7 @@ static int check_file(const struct bundle_files *files, const char *path, size_t
 
 /* path passed kind_of, so that it fits. */
 static void append(struct bundle_files *files, enum bundle_file_kind kind, const char *path, const uint8_t *data,
-		   size_t size, int fd)
+		   size_t size, bool part, int fd)
 {
 	struct bundle_file *file = &files->file[files->count++];
 
@@ -143,6 +144,7 @@ static void append(struct bundle_files *files, enum bundle_file_kind kind, const
 	snprintf(file->path, sizeof(file->path), "%s", path);
 	file->data = data;
 	file->size = size;
+	file->part = part;
 	file->fd = fd;
 	files->total += size;
 }
@@ -157,7 +159,17 @@ int bundle_files_add(struct bundle_files *files, const char *path, const uint8_t
 	if (!copy)
 		return err_errno(e, ERR_NOMEM, "%s: %zu bytes", path, size);
 	memcpy(copy, data, size);
-	append(files, kind, path, copy, size, -1);
+	append(files, kind, path, copy, size, false, -1);
+	return 0;
+}
+
+int bundle_files_add_part(struct bundle_files *files, const char *path, const uint8_t *data, size_t size, struct err *e)
+{
+	enum bundle_file_kind kind = BUNDLE_FILE_MANIFEST;
+
+	if (check_file(files, path, size, &kind, e))
+		return -1;
+	append(files, kind, path, data, size, true, -1);
 	return 0;
 }
 
@@ -173,7 +185,7 @@ int bundle_files_add_fd(struct bundle_files *files, const char *path, int fd, st
 	const uint8_t *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (data == MAP_FAILED)
 		return err_errno(e, ERR_NOMEM, "%s: map %zu bytes", path, size);
-	append(files, kind, path, data, size, fd);
+	append(files, kind, path, data, size, false, fd);
 	return 0;
 }
 

@@ -20,13 +20,15 @@ struct bundle_file {
 	char path[BUNDLE_PATH_MAX + 1];
 	const uint8_t *data; /* owned by the bundle_files */
 	size_t size;
-	int fd; /* sealed memfd that data maps, or -1 where data is plain memory */
+	bool part; /* data lies in the archive */
+	int fd;    /* sealed memfd that data maps, or -1 where data is plain memory */
 };
 
 struct bundle_files {
 	struct bundle_file file[BUNDLE_MAX_FILES];
 	size_t count;
-	size_t total; /* bytes of all files */
+	size_t total;     /* bytes of all files */
+	uint8_t *archive; /* or NULL */
 };
 
 /* obj/<arch>/<name>.bpf.o with a known architecture. */
@@ -40,6 +42,10 @@ void bundle_files_free(struct bundle_files **files);
  * every limit: codes archive.*. The one place that decides which files a bundle may hold. Copies data. */
 MUST_CHECK int bundle_files_add(struct bundle_files *files, const char *path, const uint8_t *data, size_t size,
 				struct err *e);
+
+/* The same without a copy: data is a part of what will be files->archive. */
+MUST_CHECK int bundle_files_add_part(struct bundle_files *files, const char *path, const uint8_t *data, size_t size,
+				     struct err *e);
 
 /* The same from a sealed memfd (checked to be one), which is mapped, not copied; takes fd over on success. */
 MUST_CHECK int bundle_files_add_fd(struct bundle_files *files, const char *path, int fd, struct err *e);

@@ -273,7 +273,7 @@ static int run(const struct options *o, struct err *e)
 
 	if (file_read(file, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, &tar, &size, e))
 		return -1;
-	if (archive_read(tar, size, &files, e))
+	if (archive_take(&tar, size, &files, e))
 		return err_wrap(e, "%s", file);
 	const struct bundle_file *manifest = bundle_files_manifest(files);
 	if (!manifest)

@@ -65,7 +65,7 @@ static int run(const struct options *o, struct err *e)
 
 	if (check(o, e) || file_read(o->word, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, &tar, &size, e))
 		return -1;
-	if (archive_read(tar, size, &files, e) || archive_mtime(tar, size, &mtime, e))
+	if (archive_mtime(tar, size, &mtime, e) || archive_take(&tar, size, &files, e))
 		return err_wrap(e, "%s", o->word);
 	if (o->given & OPTION_PREPARE)
 		return prepare(o, o->output ? o->output : "-", files, e);

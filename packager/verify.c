@@ -171,7 +171,7 @@ static int verify(const struct options *o, struct gate_seen *seen, struct err *e
 	if (file_read(o->word, BUNDLE_MAX_BYTES, ERR_ARCHIVE_TOO_LARGE, &tar, &size, e))
 		return -1;
 	struct gate gate = {.trust = trust, .policy = policy, .now = time(NULL)};
-	if (archive_read(tar, size, &files, e) || gate_verify(&gate, &files, &verified, seen, e))
+	if (archive_take(&tar, size, &files, e) || gate_verify(&gate, &files, &verified, seen, e))
 		return err_wrap(e, "%s", o->word);
 	if (o->json)
 		print_json(o, verified_manifest(verified), seen);
