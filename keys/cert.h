@@ -37,6 +37,11 @@ MUST_CHECK int cert_to_pem(const struct cert *cert, char **out, size_t *out_size
 
 struct trust; /* the certificates that a host trusts, and what it has revoked */
 
+/* First of all uses of OpenSSL, in a process that only verifies: no openssl.cnf is read, neither the host's nor one that
+ * the environment names, since it can put other code in the place of every algorithm. (Signing reads it: tokens may need
+ * what it says.) */
+MUST_CHECK int trust_no_config(struct err *e);
+
 MUST_CHECK int trust_new(struct trust **out, struct err *e);
 void trust_free(struct trust **trust);
 /* The same certificate twice counts once. */

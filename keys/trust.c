@@ -24,6 +24,14 @@ struct trust {
 	size_t revoked_count;
 };
 
+/* What OpenSSL has at exit goes with the process. */
+int trust_no_config(struct err *e)
+{
+	if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL))
+		return x509_error(e, ERR_NOMEM, "starting OpenSSL");
+	return 0;
+}
+
 int trust_new(struct trust **out, struct err *e)
 {
 	OWN(trust) struct trust *trust = calloc(1, sizeof(*trust));

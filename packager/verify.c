@@ -184,7 +184,9 @@ static int run(const struct options *o, struct err *e)
 {
 	OWN_FREE struct gate_seen *seen = calloc(1, sizeof(*seen));
 
-	return seen ? verify(o, seen, e) : err_errno(e, ERR_NOMEM, "verify");
+	if (!seen)
+		return err_errno(e, ERR_NOMEM, "verify");
+	return trust_no_config(e) ? -1 : verify(o, seen, e);
 }
 
 const struct command command_verify = {

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include "keys/cert.h"
 #include "loader/ipc/log.h"
 #include "loader/ipc/supervisor.h"
 #include "loader/monitor/control.h"
@@ -200,7 +201,7 @@ int main(int argc, char **argv)
 
 	umask(077);
 	log_open("monitor");
-	if (set_up(&m, argc, argv, &e) || serve(&m, &e)) {
+	if (trust_no_config(&e) || set_up(&m, argc, argv, &e) || serve(&m, &e)) {
 		log_err(LOG_LEVEL_ERROR, &e);
 		status = err_status(e.code);
 	}

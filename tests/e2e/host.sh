@@ -90,6 +90,17 @@ daemon_stop
 daemon_start
 check reboot_and_back_finds_all wait_for 10 is_as "$before"
 
+# ---- a configuration of OpenSSL under which it finds no algorithm ----
+printf 'openssl_conf = all\n[all]\nalg_section = algorithms\n[algorithms]\ndefault_properties = fips=yes\n' >"$E2E_TMP/odd.cnf"
+configuration=$(readlink -f "$(openssl version -d | cut -d'"' -f2)/openssl.cnf")
+daemon_stop
+mount --bind "$E2E_TMP/odd.cnf" "$configuration"
+check_eq openssl_obeys_its_configuration refused "$(openssl dgst -sha256 "$E2E_TMP/1.tar" >/dev/null 2>&1 || echo refused)"
+daemon_start
+check openssl_configuration_not_read load verify "$E2E_TMP/1.tar"
+umount "$configuration"
+check openssl_configuration_changed_nothing wait_for 10 is_as "$before"
+
 # ---- two at once ----
 refused_start second_daemon_told daemon.running 4
 # ended FILE COMMAND...: "done", or the error's code.

@@ -107,6 +107,11 @@ check_refused "verify --policy asks as a host would" policy.name 14 "$OBSPKG" ve
 sed -i s/other/demo/ policy.json
 check "and passes as one would" "$OBSPKG" verify --cert alice/signer.pem --policy policy.json one.tar
 
+# ---- a configuration of OpenSSL under which it finds no algorithm ----
+printf 'openssl_conf = all\n[all]\nalg_section = algorithms\n[algorithms]\ndefault_properties = fips=yes\n' >odd.cnf
+check_eq "openssl obeys its configuration" refused "$(OPENSSL_CONF=odd.cnf openssl dgst -sha256 one.tar >/dev/null 2>&1 || echo refused)"
+check "verify does not read it" env OPENSSL_CONF=odd.cnf "$OBSPKG" verify --cert alice/signer.pem one.tar
+
 # ---- an offline signer: stock openssl, its own certificate, no obspkg ----
 check "prepare" "$OBSPKG" sign --prepare plain.tar -o manifest.json
 check "what is signed is the manifest" cmp manifest.json <(tar xOf plain.tar manifest.json)
