@@ -3,7 +3,7 @@
 # make check               unit, golden, reject and end-to-end tests; check-vm: other kernels
 # make check SAN=address,undefined   the same under sanitizers, in build/san-...; check-valgrind: under valgrind
 # make demo                the whole path on this machine, leaving it as it was
-# make fuzz FUZZ_SECONDS=60 · make bench · make lint · make format
+# make fuzz FUZZ_SECONDS=60 · make fuzz-coverage · make bench · make lint · make format
 # make install DESTDIR= PREFIX=/usr/local · make uninstall · make clean
 #
 # Variables: V=1 shows commands, WERROR=1 makes warnings errors, CC, CLANG, LLVM_STRIP, PKG_CONFIG, BUILD.
@@ -19,6 +19,7 @@ PKG_CONFIG ?= pkg-config
 ARCHIVE ?= static
 BUILD ?= build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 comma := ,
+space := $(subst ,, )
 
 VERSION := 0.1.0
 

@@ -17,9 +17,6 @@ tests/bin/base_json_pkgs += jansson
 tests/bin/bundles_archive_src += tests/reject/archive.c
 tests/bin/bundles_manifest_src += tests/reject/manifest.c
 tests/bin/base_file_ldflags := -Wl,--wrap=fsync,--wrap=renameat2,--wrap=write
-FUZZ_TARGETS += archive manifest
-$(foreach t,archive manifest,$(eval fuzz/$(t)_libs := bundles base))
-$(foreach t,archive manifest,$(eval fuzz/$(t)_pkgs := libarchive jansson libcrypto))
 
 worker_tests := dns filter json loop request ring sample stream table
 UNIT_TESTS += $(addprefix worker_,$(worker_tests))
@@ -27,10 +24,6 @@ $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worke
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf jansson cmocka))
 E2E_TESTS += subscribers types missed leaving resume
-worker_fuzz := request decode dns worker_msg
-FUZZ_TARGETS += $(worker_fuzz)
-$(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))
-$(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := jansson))
 
 E2E_TESTS += sign pkcs11 trust rotation recover clock
 keys_tests := cert cms policy gate
@@ -39,9 +32,6 @@ $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_src := tests/unit/keys_$(t)
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_libs := keys bundles base))
 $(foreach t,$(keys_tests),$(eval tests/bin/keys_$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
 tests/bin/keys_gate_src += tests/unit/gate_fixture.c tests/unit/bpf_source.c
-FUZZ_TARGETS += cms policy
-$(foreach t,cms policy,$(eval fuzz/$(t)_libs := keys bundles base))
-$(foreach t,cms policy,$(eval fuzz/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson))
 
 E2E_TESTS += commands install readme demo
 
@@ -104,9 +94,6 @@ tests/bin/faulty_monitor_ldflags := $(foreach f,malloc calloc realloc reallocarr
 	write fsync fchmod ftruncate rename renameat2 mkdir mkdirat unlink unlinkat rmdir memfd_create openat \
 	bpf_obj_pin bpf_obj_get bpf_map_update_elem bpf_map_lookup_elem bpf_obj_get_info_by_fd bpf_link_update \
 	bpf_link_create bpf_tc_hook_create bpf_tc_attach bpf_tc_detach,-Wl,--wrap=$(f))
-FUZZ_TARGETS += pretty
-fuzz/pretty_libs := client ipc base
-fuzz/pretty_pkgs := jansson
 
 E2E_TESTS += build golden
 object_tests := keys_object keys_flow
@@ -133,15 +120,10 @@ tests/bin/packager_describe_pkgs := libbpf libelf zlib libcrypto libarchive jans
 
 E2E_TESTS += network network_params network_dns network_truth
 
-FUZZ_TARGETS += object control
-fuzz/object_libs := keys bundles base
-fuzz/object_pkgs := libbpf libelf zlib libcrypto libarchive jansson
-fuzz/control_libs := monitor kernel ipc keys bundles base
-fuzz/control_pkgs := libbpf libelf zlib libcrypto jansson libcap
-
 # With tests/unit/no_memory.c, which fails the n-th of these.
 no_memory_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup,-Wl,--wrap=$(f))
 no_memory_tests := base_json bundles_manifest keys_policy monitor_state worker_request packager_definition
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_src += tests/unit/no_memory.c))
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_ldflags += $(no_memory_ldflags)))
+include tests/fuzz/build.mk
 include tests/bench/build.mk

@@ -1,8 +1,7 @@
 # How tests run. What there is to run is in tests/build.mk:
 #   UNIT_TESTS    tests/unit/<name>_test.c, with tests/bin/<name>_src, _libs, _pkgs
 #   E2E_TESTS     tests/e2e/<name>.sh; e2e_programs: what they run beside what is installed
-#   FUZZ_TARGETS  tests/fuzz/<name>_fuzz.c, with fuzz/<name>_libs, _pkgs; corpus in tests/fuzz/corpus/<name>/ or made by
-#                 the build in fuzz/<name>.seeds/; maybe a dictionary tests/fuzz/<name>.dict
+# and in tests/fuzz/build.mk: FUZZ_TARGETS
 
 FUZZ_SECONDS ?= 60
 TESTS ?=
@@ -11,8 +10,8 @@ TEST_PROGRAMS += $(addprefix tests/bin/,$(UNIT_TESTS)) $(e2e_programs)
 ifdef FUZZ
 PROGRAMS :=
 TEST_PROGRAMS := $(addprefix fuzz/,$(FUZZ_TARGETS))
-$(foreach t,$(FUZZ_TARGETS),$(eval fuzz/$(t)_src := tests/fuzz/$(t)_fuzz.c)$(eval fuzz/$(t)_ldflags := -fsanitize=fuzzer))
-override CFLAGS += -fsanitize=fuzzer-no-link
+$(foreach t,$(FUZZ_TARGETS),$(eval fuzz/$(t)_src += tests/fuzz/$(t)_fuzz.c)$(eval fuzz/$(t)_ldflags += -fsanitize=fuzzer))
+override CFLAGS += -fsanitize=fuzzer-no-link $(if $(COVERAGE),-fprofile-instr-generate -fcoverage-mapping)
 endif
 
 # Watched by valgrind, which runs everything ten to fifty times slower and does not know every system call of a sandbox:
@@ -34,7 +33,7 @@ check-valgrind-run: all test-programs
 	$(Q)BUILD=$(BUILD) TEST_WRAPPER=tests/valgrind.sh TEST_TIMEOUT=1200 tests/run.sh $(BUILD)/tests/logs \
 		$(if $(TESTS),$(TESTS),$(addprefix $(BUILD)/tests/bin/,$(VALGRIND_TESTS)) tests/e2e/valgrind.sh)
 
-.PHONY: check check-run check-unit check-e2e check-vm check-fuzz fuzz fuzz-programs bench bench-programs demo lint format test-programs
+.PHONY: check check-run check-unit check-e2e check-vm fuzz fuzz-coverage fuzz-programs bench bench-programs demo lint format test-programs
 
 # Installs first, then looks for the libraries: hence a make of its own.
 check: deps
@@ -58,6 +57,12 @@ check-vm: all test-programs
 fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/fuzz SAN=address,undefined FUZZ=1 fuzz-programs
 	$(Q)tests/fuzz/run.sh $(BUILD)/fuzz/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# Over the committed corpora, and over these with what `make fuzz` found since the last `make clean`.
+fuzz-coverage:
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/fuzz-coverage FUZZ=1 COVERAGE=1 fuzz-programs
+	$(Q)tests/fuzz/coverage.sh $(BUILD)/fuzz-coverage/fuzz $(BUILD)/fuzz/fuzz \
+		$(foreach t,$(FUZZ_TARGETS),$(t):$(subst $(space),$(comma),$(strip $(fuzz/$(t)_reach))))
 
 fuzz-programs: $(addprefix $(BUILD)/,$(TEST_PROGRAMS)) $(BUILD)/fuzz/object.seeds
 
