@@ -96,7 +96,7 @@ static int check_shape(CMS_ContentInfo *cms, CMS_SignerInfo **out, struct err *e
 	return 0;
 }
 
-/* ---- what nobody signed must have one form: versions, and how the signer is named ---- */
+/* ---- what nobody signed must have one form: versions, digest algorithms, and how the signer is named ---- */
 
 struct der {
 	const uint8_t *at;
@@ -137,20 +137,39 @@ static bool der_version(struct der *d, uint8_t version)
 	return der_next(d, V_ASN1_UNIVERSAL, V_ASN1_INTEGER, &in) && in.left == 1 && in.at[0] == version;
 }
 
-/* RFC 5652, 5.1 and 5.3: both are 1, or 3 where the signer is named by a key identifier. OpenSSL ignores them. */
-static bool versions_right(const uint8_t *der, size_t size, uint8_t version)
+/* An element with its head. */
+static bool der_whole(struct der *d, int class, int tag, struct der *whole)
 {
-	struct der d = {.at = der, .left = (long)size}, skipped;
+	const uint8_t *start = d->at;
+	struct der in;
+
+	if (!der_next(d, class, tag, &in))
+		return false;
+	*whole = (struct der){.at = start, .left = d->at - start};
+	return true;
+}
+
+/* RFC 5652, 5.1 and 5.3: both versions are 1, or 3 where the signer is named by a key identifier, and the list of digest
+ * algorithms holds the signer's. OpenSSL ignores the versions, takes a list with others in it, and loses memory over one
+ * that it does not know. */
+static bool unsigned_right(const uint8_t *der, size_t size, bool key_id)
+{
+	uint8_t version = key_id ? 3 : 1;
+	struct der d = {.at = der, .left = (long)size}, skipped, list, digest;
 	bool head = der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE) &&
 		    der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_OBJECT, &skipped) &&
 		    der_enter(&d, V_ASN1_CONTEXT_SPECIFIC, 0) && der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE) &&
-		    der_version(&d, version) && der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_SET, &skipped) &&
+		    der_version(&d, version) && der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_SET, &list) &&
 		    der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE, &skipped);
+	/* certificates, signerInfos; in the one of these: version, the signer's name, its digest algorithm */
+	bool signer = head && der_next(&d, V_ASN1_CONTEXT_SPECIFIC, 0, &skipped) &&
+		      der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SET) && der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE) &&
+		      der_version(&d, version) &&
+		      (key_id ? der_next(&d, V_ASN1_CONTEXT_SPECIFIC, 0, &skipped)
+			      : der_next(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE, &skipped)) &&
+		      der_whole(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE, &digest);
 
-	/* certificates, signerInfos */
-	return head && der_next(&d, V_ASN1_CONTEXT_SPECIFIC, 0, &skipped) &&
-	       der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SET) && der_enter(&d, V_ASN1_UNIVERSAL, V_ASN1_SEQUENCE) &&
-	       der_version(&d, version);
+	return signer && list.left == digest.left && memcmp(list.at, digest.at, (size_t)digest.left) == 0;
 }
 
 /* OpenSSL compares names without regard to case and spaces. */
@@ -171,8 +190,9 @@ static int check_form(const uint8_t *der, size_t size, CMS_SignerInfo *signer, X
 		return x509_error(e, ERR_SIGNATURE_MALFORMED, "the signature does not name its signer");
 	if (issuer && !names_equal(issuer, X509_get_issuer_name(leaf)))
 		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature spells its signer's issuer in another way");
-	if (!versions_right(der, size, key_id ? 3 : 1))
-		return err_set(e, ERR_SIGNATURE_MALFORMED, "the signature's versions are not those of its form");
+	if (!unsigned_right(der, size, key_id != NULL))
+		return err_set(e, ERR_SIGNATURE_MALFORMED,
+			       "the signature's versions or digest algorithms are not those of its form");
 	return 0;
 }
 

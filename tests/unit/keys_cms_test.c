@@ -490,6 +490,45 @@ static void verify_unsigned_attribute_malformed(void **state)
 	expect(ERR_SIGNATURE_MALFORMED, more, size, trust, PKI_NOW);
 }
 
+/* The list of digest algorithms, which nobody signed, with another in place of the signer's, or one more. */
+static void verify_other_digest_list_malformed(void **state)
+{
+	static const uint8_t sha256[] = {0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01};
+	static const size_t around[] = {2, 17, 21}; /* the lengths of what holds the list: 30 82, a0 82, 30 82 */
+	enum { LIST = 26 };                         /* 31 0d, then the list */
+	OWN_PKI struct pki *a = pki_make((struct pki_spec){});
+	OWN_TRUST trust = pki_trust(a, NULL);
+	OWN_FREE uint8_t *der = NULL;
+	OWN_FREE uint8_t *more = NULL;
+	size_t size, room = sizeof(sha256);
+
+	(void)state;
+	pki_sign(a, content, CONTENT, &der, &size);
+	assert_int_equal(der[LIST], 0x31);
+	assert_memory_equal(der + LIST + 2, sha256, sizeof(sha256));
+	der[LIST + 1 + sizeof(sha256)] = 0x7f; /* an algorithm that OpenSSL does not know */
+	expect(ERR_SIGNATURE_MALFORMED, der, size, trust, PKI_NOW);
+	der[LIST + 1 + sizeof(sha256)] = 0x01;
+
+	more = malloc(size + room);
+	assert_non_null(more);
+	memcpy(more, der, LIST + 2 + room);
+	memcpy(more + LIST + 2 + room, sha256, room);
+	memcpy(more + LIST + 2 + 2 * room, der + LIST + 2 + room, size - LIST - 2 - room);
+	more[LIST + 1] = (uint8_t)(2 * room);
+	more[LIST + 1 + 2 * room] = 0x02; /* SHA-384 */
+	for (size_t i = 0; i < ARRAY_LEN(around); i++) {
+		size_t length = ((size_t)more[around[i]] << 8 | more[around[i] + 1]) + room;
+		more[around[i]] = (uint8_t)(length >> 8);
+		more[around[i] + 1] = (uint8_t)length;
+	}
+	const uint8_t *p = more;
+	CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &p, (long)(size + room));
+	assert_non_null(cms); /* else this test shows nothing */
+	CMS_ContentInfo_free(cms);
+	expect(ERR_SIGNATURE_MALFORMED, more, size + room, trust, PKI_NOW);
+}
+
 static void verify_other_cms_type_malformed(void **state)
 {
 	OWN_PKI struct pki *a = pki_make((struct pki_spec){});
@@ -740,6 +779,7 @@ int main(void)
 	    cmocka_unit_test(verify_unwanted_shape_malformed),
 	    cmocka_unit_test(verify_two_signers_in_one_malformed),
 	    cmocka_unit_test(verify_unsigned_attribute_malformed),
+	    cmocka_unit_test(verify_other_digest_list_malformed),
 	    cmocka_unit_test(verify_other_cms_type_malformed),
 	    cmocka_unit_test(verify_signature_by_other_key_invalid),
 	    cmocka_unit_test(open_tells_leaf_unverified),
