@@ -81,6 +81,10 @@ tests/bin/monitor_interfaces_libs := monitor kernel supervisor keys bundles base
 tests/bin/monitor_kernel_libs := monitor kernel supervisor sandbox ipc keys bundles base
 tests/bin/monitor_kernel_pkgs += libseccomp
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
+UNIT_TESTS += monitor_target
+tests/bin/monitor_target_src := tests/unit/monitor_target_test.c
+tests/bin/monitor_target_libs := kernel base
+tests/bin/monitor_target_pkgs := libelf zlib cmocka
 E2E_TESTS += interfaces lifecycle privileges
 E2E_TESTS += crash crash_steps faults host taken_over readers upgrades
 e2e_programs += tests/bin/kill_at tests/bin/faulty_monitor tests/bin/evil_worker

@@ -164,7 +164,8 @@ bool probe_program(struct probe *p, const struct manifest_program *program, char
 bool target_resolve(const char *file, char path[static PATH_MAX]);
 /* "file:symbol[+0x10]" or "file:provider:name" taken apart. */
 bool target_split(const char *target, char file[static PATH_MAX], char *rest, size_t rest_size);
-/* The file offset of a function; what follows a '+' in symbol is ignored. */
+/* The file offset of a function; what follows a '+' in symbol is ignored. As with probes, what lies behind the first 256 MiB
+ * of symbols and names is not looked at. */
 bool target_symbol(const char *path, const char *symbol, uint64_t *offset);
 struct usdt_site {
 	uint64_t offset;       /* in the file */
@@ -234,6 +235,25 @@ struct uprobe_multi {
 };
 /* A link, or -1 with errno. */
 int uprobe_multi_link(int prog_fd, const struct uprobe_multi *at);
+
+/* ---- kernel_usdt_args.c ---- */
+enum usdt_arg_type { USDT_CONST, USDT_REG, USDT_REG_DEREF };
+enum { USDT_ARGS_MAX = 12 };
+/* ABI with <bpf/usdt.bpf.h>: struct __bpf_usdt_arg_spec and __bpf_usdt_spec. */
+struct usdt_arg {
+	uint64_t val_off;
+	uint32_t type;
+	int16_t reg_off; /* in struct pt_regs */
+	bool is_signed;
+	int8_t bitshift; /* bits of 64 that the argument does not fill */
+};
+struct usdt_spec {
+	struct usdt_arg args[USDT_ARGS_MAX];
+	uint64_t cookie;
+	int16_t arg_count;
+};
+/* False: not understood. */
+bool usdt_parse(const char *text, struct usdt_spec *out);
 
 /* ---- kernel_usdt.c ---- */
 MUST_CHECK int usdt_attach_places(struct kernel_bundle *kb, struct kernel_prog *p, const char *path,
