@@ -81,6 +81,12 @@ void text_json(FILE *f, const char *s)
 	fputc('"', f);
 }
 
+/* Unicode's Bidi_Control, and the separators of lines and paragraphs: they show text as another than it is. */
+static bool is_reordering(uint32_t c)
+{
+	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
 void text_terminal(FILE *f, const char *s, bool lines)
 {
 	size_t left = strlen(s);
@@ -96,8 +102,7 @@ void text_terminal(FILE *f, const char *s, bool lines)
 			fputc((int)c, f);
 		} else if (is_control(c)) {
 			fprintf(f, "\\x%02x", (unsigned)c);
-		} else if (c == 0x200e || c == 0x200f || c == 0x2028 || c == 0x2029 || (c >= 0x202a && c <= 0x202e) ||
-			   (c >= 0x2066 && c <= 0x2069)) {
+		} else if (is_reordering(c)) {
 			fprintf(f, "\\u{%04x}", (unsigned)c);
 		} else {
 			fwrite(s, 1, len, f);

@@ -94,6 +94,16 @@ static void text_terminal_defuses_escapes(void **state)
 	assert_string_equal(text, "a\\x1b[2J\\x0a\\x9b\\xff\\u{202e}\xc3\xa9");
 }
 
+static void text_terminal_defuses_what_reorders(void **state)
+{
+	OWN_FREE char *text =
+	    as_terminal("\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\u061b\u2027\u206a", false);
+
+	(void)state;
+	assert_string_equal(text, "\\u{061c}\\u{200e}\\u{200f}\\u{2028}\\u{2029}\\u{202a}\\u{202e}\\u{2066}\\u{2069}"
+				  "\u061b\u2027\u206a");
+}
+
 static void text_terminal_with_lines_keeps_them(void **state)
 {
 	OWN_FREE char *text = as_terminal("a\n\tb\r", true);
@@ -150,6 +160,7 @@ int main(void)
 	    cmocka_unit_test(text_utf8_len_of_anything_else_is_zero),
 	    cmocka_unit_test(text_json_escapes_controls_and_replaces_noise),
 	    cmocka_unit_test(text_terminal_defuses_escapes),
+	    cmocka_unit_test(text_terminal_defuses_what_reorders),
 	    cmocka_unit_test(text_terminal_with_lines_keeps_them),
 	    cmocka_unit_test(text_terminal_of_any_two_bytes_is_harmless),
 	    cmocka_unit_test(text_time_is_rfc_3339),
