@@ -57,8 +57,12 @@ static int take_message(const struct unpacker_msg *msg, int *fd, struct bundle_f
 		snprintf(path, sizeof(path), "%.*s", (int)sizeof(msg->path) - 1, msg->path);
 		if (*fd < 0)
 			return err_set(e, ERR_ARCHIVE_UNPACKER, "the unpacker sent %s without its bytes", path);
-		if (bundle_files_add_fd(files, path, *fd, e))
+		if (bundle_files_add_fd(files, path, *fd, e)) {
+			/* A descriptor that nobody may send is no defect of ours. */
+			if (e && e->code == ERR_INTERNAL)
+				e->code = ERR_ARCHIVE_UNPACKER;
 			return err_wrap(e, "from the unpacker");
+		}
 		*fd = -1;
 		return 0;
 	case UNPACKER_DONE:
