@@ -261,7 +261,8 @@ int bundle_output(struct bundle *b, const struct worker_msg *msg, int fd, struct
 	if (msg->output >= b->manifest->output_count)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "%s has no output %u", b->manifest->name, msg->output);
 	struct output *o = &b->outputs[msg->output];
-	if (o->ring || o->sample)
+	/* Also where it was a ring that is broken, and read no more. */
+	if (o->by_id || o->sample)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "output %u of %s was given before", msg->output,
 			       b->manifest->name);
 	if (o->output->kind != OUTPUT_RING) {
