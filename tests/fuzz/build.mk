@@ -1,5 +1,6 @@
 # Fuzz targets: tests/fuzz/<name>_fuzz.c, with fuzz/<name>_libs, _pkgs. Each starts from tests/fuzz/corpus/<name>/ and what
 # the build makes in fuzz/<name>.seeds/, with the dictionary tests/fuzz/<name>.dict.
+#   fuzz/<name>_src     further sources
 #   fuzz/<name>_reach   the files that the target is there for: what `make fuzz-coverage` counts
 #   FUZZ_NO_DICT        those without a dictionary, whose input is numbers of fixed structs: no word of a dictionary
 #                       would be looked for in them
@@ -24,20 +25,24 @@ fuzz/policy_libs := keys bundles base
 fuzz/policy_pkgs := $(keys_fuzz_pkgs)
 fuzz/policy_reach := keys/policy.c
 
+fuzz_describe := packager/describe.c packager/describe_fields.c packager/describe_params.c
+fuzz/object_src := $(fuzz_describe) packager/locate.c
 fuzz/object_libs := keys bundles base
 fuzz/object_pkgs := $(keys_fuzz_pkgs)
-fuzz/object_reach := keys/attach.c keys/btf_check.c keys/capabilities.c keys/code.c keys/flow.c keys/flow_value.c keys/object.c
+fuzz/object_reach := $(addprefix keys/,attach.c btf_check.c capabilities.c code.c flow.c flow_value.c object.c) $(fuzz_describe)
 
 monitor_fuzz_libs := monitor kernel ipc keys bundles base
 monitor_fuzz_pkgs := libbpf libelf zlib libcrypto jansson libcap
 fuzz/control_libs := $(monitor_fuzz_libs)
 fuzz/control_pkgs := $(monitor_fuzz_pkgs)
+quiet := -Wl,--wrap=log_line,--wrap=log_err
 fuzz/control_reach := $(addprefix loader/monitor/,control.c requests.c revoke.c revoked.c trust.c)
 
-worker_fuzz := request decode dns worker_msg
+worker_fuzz := decode dns request worker_msg
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_fuzz),$(eval fuzz/$(t)_pkgs := jansson))
-fuzz/worker_msg_reach := $(addprefix loader/worker/,bundle.c channel.c lost.c notice.c ring.c sample.c)
+fuzz/worker_msg_ldflags := $(quiet) -Wl,--wrap=epoll_ctl,--wrap=history_new
+fuzz/worker_msg_reach := $(addprefix loader/worker/,bundle.c channel.c kallsyms.c lost.c notice.c ring.c sample.c stats.c)
 fuzz/request_reach := loader/worker/request.c loader/worker/filter.c
 fuzz/decode_reach := loader/worker/table.c loader/worker/value.c loader/worker/json.c
 fuzz/dns_reach := loader/worker/dns.c

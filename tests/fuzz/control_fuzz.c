@@ -1,7 +1,9 @@
 /* Requests to control.sock, from a peer that may be root's or anyone's in its group: whatever they are, there is exactly
- * one answer, and it is well-formed. The first byte says what descriptor comes along, the second is the operation (with
- * bit 7: what follows is the packet as it is), the third the flags; then name, newline, argument, newline, and the
- * descriptor's contents. No bundle is installed and no unpacker starts: those have tests of their own. */
+ * one answer to each, and it is well-formed. A request is a byte that says what descriptor comes along, the operation (with
+ * bit 7: the contents are the packet as it is), the flags, two bytes of the contents' size; then name, newline, argument,
+ * newline, and the descriptor's contents. One bundle is installed that the gate refuses; no unpacker starts: installing has
+ * tests of its own. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
@@ -18,7 +20,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { RAW = 0x80, AUDIT_RUNS = 64 };
+enum { RAW = 0x80, AUDIT_RUNS = 64, HEAD = 5, REQUESTS = 16 };
 
 static char folder[] = "/dev/shm/obs-control-fuzz.XXXXXX";
 static struct host {
@@ -68,7 +70,6 @@ static void open_audit(void)
 		need(audit_verify(&h.audit, &report, &e) || audit_read(&h.audit, AUDIT_MAX_ENTRIES, &entries, &e));
 	}
 	audit_close(&h.audit);
-	unlinkat(h.state.dir_fd, "revoked", 0);
 	unlinkat(h.state.dir_fd, "audit.log", 0);
 	unlinkat(h.state.dir_fd, "audit.json", 0);
 	h.audit = (struct audit)AUDIT_INIT;
@@ -104,6 +105,35 @@ static void set_up(void)
 	     listen(h.control.listen_fd, 8) || control_open(&h.control, &e));
 }
 
+/* What requests change, as it was: the same input does the same again. */
+static void reset(void)
+{
+	static const struct err why = {
+	    .code = ERR_SIGNATURE_UNTRUSTED, .depth = 1, .frame = {"nobody knows its \x1b signer"}};
+	static const char *const files[] = {"revoked", "policy.json", "clock", "state.json"};
+	struct state_bundle *stored;
+	struct err e = ERR_INIT;
+	struct dirent *entry;
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		unlinkat(h.state.dir_fd, files[i], 0);
+	DIR *dir = fdopendir(openat(h.state.dir_fd, "trust.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	need(!dir);
+	while ((entry = readdir(dir)))
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	closedir(dir);
+	h.clock.newest = 0;
+	bundles_close(&h.bundles);
+	need(state_add(&h.state, "obs/idle", &stored, &e));
+	stored->installed = true;
+	stored->serial = stored->highest = 3;
+	memset(&stored->digest, 0xab, sizeof(stored->digest));
+	memset(&stored->signers[0], 0xcd, sizeof(stored->signers[0]));
+	stored->signer_count = 1;
+	need(bundle_new_idle("obs/idle", BUNDLE_REFUSED, &why, &h.bundles.bundle[0], &e));
+	h.bundles.count = 1;
+}
+
 static int make_fd(unsigned kind, const uint8_t *data, size_t size)
 {
 	int fd;
@@ -135,25 +165,36 @@ static void take_text(char *dst, size_t room, const uint8_t **data, size_t *size
 	*size -= len + (end ? 1 : 0);
 }
 
-static void send_request(int sock, const uint8_t *data, size_t size)
+struct input {
+	const uint8_t *data;
+	size_t size;
+};
+
+/* False: no answer is due. */
+static bool send_request(int sock, struct input *in)
 {
 	struct control_request r = {
-	    .magic = CONTROL_MAGIC, .version = CONTROL_VERSION, .op = data[1] & ~RAW, .flags = data[2]};
-	uint8_t kind = data[0], raw = data[1] & RAW;
+	    .magic = CONTROL_MAGIC, .version = CONTROL_VERSION, .op = in->data[1] & ~RAW, .flags = in->data[2]};
+	uint8_t kind = in->data[0], raw = in->data[1] & RAW;
+	size_t size = (size_t)in->data[3] << 8 | in->data[4];
 	struct err e = ERR_INIT;
 
-	data += 3;
-	size -= 3;
-	if (raw) {
-		/* More than the socket takes at once is nobody's request. */
-		need(size && msg_send(sock, data, size < 65536 ? size : 65536, NULL, 0, 0, &e));
-		need(!size && shutdown(sock, SHUT_WR));
-		return;
+	in->data += HEAD;
+	in->size -= HEAD;
+	if (!raw) {
+		take_text(r.name, sizeof(r.name), &in->data, &in->size);
+		take_text(r.arg, sizeof(r.arg), &in->data, &in->size);
 	}
-	take_text(r.name, sizeof(r.name), &data, &size);
-	take_text(r.arg, sizeof(r.arg), &data, &size);
-	OWN_FD int fd = make_fd(kind, data, size);
-	need(msg_send(sock, &r, sizeof(r), &fd, fd >= 0, 0, &e));
+	if (size > in->size)
+		size = in->size;
+	OWN_FD int fd = raw ? -1 : make_fd(kind, in->data, size);
+	if (raw)
+		need(size ? msg_send(sock, in->data, size, NULL, 0, 0, &e) : shutdown(sock, SHUT_WR));
+	else
+		need(msg_send(sock, &r, sizeof(r), &fd, fd >= 0, 0, &e));
+	in->data += size;
+	in->size -= size;
+	return !raw || size;
 }
 
 static void check_json(int fd)
@@ -200,19 +241,21 @@ static void check_answers(int sock, bool answer_due)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct input in = {.data = data, .size = size};
 	struct err e = ERR_INIT;
 
 	if (!h.address.sun_family)
 		set_up();
-	if (size < 3)
-		return 0;
 	if (h.runs++ % AUDIT_RUNS == 0)
 		open_audit();
-	OWN_FD int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	need(sock < 0 || connect(sock, (struct sockaddr *)&h.address, sizeof(h.address)));
-	send_request(sock, data, size);
-	need(loop_wait(&h.loop, 0, &e) || loop_wait(&h.loop, 0, &e));
-	check_answers(sock, !(data[1] & RAW) || size > 3);
-	need(h.bundles.count || h.control.connection[0].source.fd >= 0);
+	reset();
+	for (int i = 0; i < REQUESTS && in.size >= HEAD; i++) {
+		OWN_FD int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+		need(sock < 0 || connect(sock, (struct sockaddr *)&h.address, sizeof(h.address)));
+		bool due = send_request(sock, &in);
+		need(loop_wait(&h.loop, 0, &e) || loop_wait(&h.loop, 0, &e));
+		check_answers(sock, due);
+		need(h.control.connection[0].source.fd >= 0 || h.bundles.count > 1);
+	}
 	return 0;
 }

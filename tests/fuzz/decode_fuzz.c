@@ -4,8 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "loader/worker/kallsyms.h"
 #include "loader/worker/table.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -37,10 +41,25 @@ static void make_field(struct manifest_field *f, const uint8_t *in)
 	};
 }
 
+/* Small addresses, which records hold more often. */
+static const struct kallsyms *symbols(void)
+{
+	static const char text[] = "20 T start\n3000 t a_\"name\nffffffff81000000 T last\n";
+	static struct kallsyms *k;
+	struct err e = ERR_INIT;
+	int fd = k ? -1 : memfd_create("kallsyms", MFD_CLOEXEC);
+
+	if (!k && (write(fd, text, sizeof(text) - 1) < 0 || kallsyms_read(fd, &k, &e)))
+		abort();
+	if (fd >= 0)
+		close(fd);
+	return k;
+}
+
 static void check_line(const struct table *t, const uint8_t *record, size_t size)
 {
 	static char line[TABLE_LINE_MAX + JSON_SLACK];
-	struct value_env env = {0};
+	struct value_env env = {.kallsyms = record[size - 1] & 1 ? symbols() : NULL};
 	json_error_t where;
 	size_t length = (size_t)(table_format(t, &env, 1, record, size, line) - line);
 
@@ -89,6 +108,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	memcpy(record, data, size);
 	check_line(t, record, size);
+	for (size_t i = 0; i < count; i++)
+		table_find(t, fields[i].name);
 	free(record);
 	table_free(&t);
 	return 0;

@@ -72,6 +72,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	compare(first, second);
 	memset(&signer, 0xaa, sizeof(signer));
+	/* What `obsload trust add` writes is what it then reads. */
+	if (policy_grant(first, "obs/*", &signer, &e) == 0) {
+		size_t grant;
+		if (policy_grant(first, "obs/*", &signer, &e) || policy_grant(first, "*", &signer, &e) ||
+		    admits(first, 0, 1, &grant))
+			abort();
+	} else if (e.code != ERR_LIMIT) {
+		abort();
+	}
 	policy_names_of(first, &signer, joined, sizeof(joined));
 	if (policy_ungrant(first, &signer, &e))
 		abort();

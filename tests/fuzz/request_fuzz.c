@@ -8,6 +8,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+enum { RECORD_BYTES = 512, FIELDS_AT = 16, DNS_AT = 292 };
+
 static struct table *make_table(void)
 {
 	struct manifest *m = NULL;
@@ -35,17 +37,33 @@ static struct table *make_table(void)
 	return t;
 }
 
+/* An event with an answer of DNS at its end. */
+static void make_record(uint8_t record[static RECORD_BYTES])
+{
+	OWN_FREE uint8_t *dns = NULL;
+	struct err e = ERR_INIT;
+	size_t size;
+
+	if (file_read("tests/fuzz/corpus/dns/kinds", RECORD_BYTES - DNS_AT, ERR_LIMIT, &dns, &size, &e))
+		abort();
+	const uint32_t dns_size = (uint32_t)size;
+	memcpy(record + DNS_AT - sizeof(dns_size), &dns_size, sizeof(dns_size));
+	memcpy(record + DNS_AT, dns, size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct table *table;
-	static uint8_t record[512];
+	static uint8_t record[RECORD_BYTES];
 	struct request *r = NULL;
 	struct filter *f = NULL;
 	struct err e = ERR_INIT;
 	bool never;
 
-	if (!table)
+	if (!table) {
 		table = make_table();
+		make_record(record);
+	}
 	if (request_parse((const char *)data, size, &r, &e))
 		return 0;
 	if (r->sample == 0 || r->last > REQUEST_MAX_LAST || r->condition_count > REQUEST_MAX_CONDITIONS)
@@ -55,7 +73,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (filter_compile(r, table, &f, &never, &e))
 		abort();
 	/* The request's own bytes make as good a record as any. */
-	memcpy(record, data, size < sizeof(record) ? size : sizeof(record));
+	size_t most = size < DNS_AT - FIELDS_AT - 4 ? size : DNS_AT - FIELDS_AT - 4;
+	memcpy(record + FIELDS_AT, data, most);
+	memset(record + FIELDS_AT + most, 0, DNS_AT - FIELDS_AT - 4 - most);
 	if (f)
 		filter_matches(f, record, sizeof(record));
 	filter_free(&f);
