@@ -11,6 +11,7 @@ ifdef FUZZ
 PROGRAMS :=
 TEST_PROGRAMS := $(addprefix fuzz/,$(FUZZ_TARGETS))
 $(foreach t,$(FUZZ_TARGETS),$(eval fuzz/$(t)_src += tests/fuzz/$(t)_fuzz.c)$(eval fuzz/$(t)_ldflags += -fsanitize=fuzzer))
+$(foreach t,$(filter-out $(FUZZ_NO_DICT),$(FUZZ_TARGETS)),$(if $(wildcard tests/fuzz/$(t).dict),,$(error tests/fuzz/$(t).dict is missing)))
 override CFLAGS += -fsanitize=fuzzer-no-link $(if $(COVERAGE),-fprofile-instr-generate -fcoverage-mapping)
 endif
 
