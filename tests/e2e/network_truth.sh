@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # The same numbers as other eyes see: ss and nstat on a slow wire that loses packets, nginx under wrk, bpftool.
+# Functions are called by check and wait_for:
+# shellcheck disable=SC2317
 . "$(dirname "$0")/network_lib.sh"
 e2e_init "$@"
 namespaces_make
