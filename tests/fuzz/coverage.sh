@@ -28,7 +28,23 @@ measure() {
 			"\(percent("lines")) | \(percent("branches"))"'
 }
 
-printf '| target | reads | lines %% | branches %% | with found: lines %% | branches %% |\n| --- | --- | --- | --- | --- | --- |\n'
+# "keys/ cms cert, bundles/ files" of a list of files, each of which ends in ".c".
+brief() {
+	local file folder text=
+
+	for file in ${1//,/ }; do
+		if [ "${file%/*}" = "${folder:-}" ]; then
+			text+=" "
+		else
+			folder=${file%/*}
+			text+="${text:+, }$folder/ "
+		fi
+		text+=$(basename "$file" .c)
+	done
+	printf '%s' "$text"
+}
+
+printf '| target | is there for | lines %% | branches %% | with found: lines %% | branches %% |\n| --- | --- | --- | --- | --- | --- |\n'
 for entry in "$@"; do
 	target=${entry%%:*} files=${entry#*:} seeds=()
 	for folder in "$root/corpus/$target" "$programs/$target.seeds"; do
@@ -39,5 +55,5 @@ for entry in "$@"; do
 	if [ -d "$found/$target.work/corpus" ]; then
 		together=$(measure "$target" together "$files" "${seeds[@]}" "$found/$target.work/corpus")
 	fi
-	printf '| %s | %s | %s | %s |\n' "$target" "${files//,/ }" "$committed" "$together"
+	printf '| %s | %s | %s | %s |\n' "$target" "$(brief "$files")" "$committed" "$together"
 done

@@ -8,15 +8,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct manifest *read_manifest(void)
+static struct manifest *read_manifest(const char *path)
 {
 	OWN_FREE uint8_t *json = NULL;
 	struct manifest *m = NULL;
 	struct err e = ERR_INIT;
 	size_t size;
 
-	if (file_read("tests/fuzz/corpus/manifest/parameters.json", 1 << 20, ERR_LIMIT, &json, &size, &e) ||
-	    manifest_parse(json, size, &m, &e) || m->param_count == 0)
+	if (file_read(path, 1 << 20, ERR_LIMIT, &json, &size, &e) || manifest_parse(json, size, &m, &e) ||
+	    m->param_count == 0)
 		abort();
 	return m;
 }
@@ -44,12 +44,19 @@ static void check(const struct manifest *m, const struct manifest_param *p, cons
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct manifest *m;
+	static struct manifest *first, *second;
 	OWN_FREE char *text = size ? strndup((const char *)data + 1, size - 1) : NULL;
 
-	if (!m)
-		m = read_manifest();
-	if (text)
-		check(m, &m->params[data[0] % m->param_count], text);
+	if (!first) {
+		first = read_manifest("tests/fuzz/corpus/manifest/parameters.json");
+		second = read_manifest("tests/golden/manifest.json");
+	}
+	if (!text)
+		return 0;
+	size_t which = data[0] % (first->param_count + second->param_count);
+	if (which < first->param_count)
+		check(first, &first->params[which], text);
+	else
+		check(second, &second->params[which - first->param_count], text);
 	return 0;
 }
