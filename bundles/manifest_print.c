@@ -3,6 +3,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/text.h"
+
 enum { COLUMNS = 120, INDENT = 2 };
 
 static int print(FILE *f, json_t *json, size_t level, size_t column);
@@ -65,19 +67,13 @@ static int print(FILE *f, json_t *json, size_t level, size_t column)
 
 int manifest_print(json_t *json, char **out, size_t *out_size, struct err *e)
 {
-	OWN_FREE char *text = NULL;
-	OWN_FILE FILE *f = NULL;
-	size_t size = 0;
+	OWN_TEXT_STREAM struct text_stream s = {0};
 
-	f = open_memstream(&text, &size);
-	if (!f)
+	if (text_stream_open(&s))
 		return err_errno(e, ERR_NOMEM, "manifest");
-	int status = print(f, json, 0, 0);
-	fputc('\n', f);
-	bool failed = ferror(f) != 0;
-	if (fclose(TAKE_PTR(f)) || failed || status)
+	int status = print(s.f, json, 0, 0);
+	fputc('\n', s.f);
+	if (status || text_stream_end(&s, out, out_size))
 		return err_set(e, ERR_NOMEM, "manifest: no memory for its text");
-	*out = TAKE_PTR(text);
-	*out_size = size;
 	return 0;
 }

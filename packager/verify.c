@@ -40,13 +40,13 @@ static int load_trust(const struct options *o, struct trust **out, struct err *e
 static int threshold_policy(const struct trust *trust, unsigned threshold, struct policy **out, struct err *e)
 {
 	char hex[DIGEST_HEX_BYTES];
-	char *json = NULL;
-	size_t size = 0;
-	FILE *f = open_memstream(&json, &size);
+	OWN_TEXT_STREAM struct text_stream s = {0};
+	OWN_FREE char *json = NULL;
+	size_t size;
 
-	if (!f)
+	if (text_stream_open(&s))
 		return err_errno(e, ERR_NOMEM, "policy");
-	fputs("{\"schema\":1,\"grants\":[{\"names\":[\"*\"],\"signers\":[", f);
+	fputs("{\"schema\":1,\"grants\":[{\"names\":[\"*\"],\"signers\":[", s.f);
 	for (size_t i = 0; i < trust_count(trust); i++) {
 		struct cert_info info, before;
 		bool again = false;
@@ -58,12 +58,12 @@ static int threshold_policy(const struct trust *trust, unsigned threshold, struc
 		}
 		digest_hex(&info.signer, hex);
 		if (!again)
-			fprintf(f, "%s\"%s\"", i ? "," : "", hex);
+			fprintf(s.f, "%s\"%s\"", i ? "," : "", hex);
 	}
-	fprintf(f, "],\"threshold\":%u}]}", threshold);
-	int rc = fclose(f) ? err_errno(e, ERR_NOMEM, "policy") : policy_parse((const uint8_t *)json, size, out, e);
-	free(json);
-	return rc;
+	fprintf(s.f, "],\"threshold\":%u}]}", threshold);
+	if (text_stream_end(&s, &json, &size))
+		return err_errno(e, ERR_NOMEM, "policy");
+	return policy_parse((const uint8_t *)json, size, out, e);
 }
 
 /* Named, it must be there: a host without the file has another policy than the one that was asked for. */

@@ -94,7 +94,7 @@ tests/bin/kill_at_src := tests/e2e/tools/kill_at.c
 tests/bin/faulty_monitor_src := $(libexec/obsload/monitor_src) tests/e2e/tools/faulty.c
 tests/bin/faulty_monitor_libs := $(libexec/obsload/monitor_libs)
 tests/bin/faulty_monitor_pkgs := $(libexec/obsload/monitor_pkgs)
-tests/bin/faulty_monitor_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup open_memstream mmap \
+tests/bin/faulty_monitor_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup fopencookie mmap \
 	write fsync fchmod ftruncate rename renameat2 mkdir mkdirat unlink unlinkat rmdir memfd_create openat \
 	bpf_obj_pin bpf_obj_get bpf_map_update_elem bpf_map_lookup_elem bpf_obj_get_info_by_fd bpf_link_update \
 	bpf_link_create bpf_tc_hook_create bpf_tc_attach bpf_tc_detach,-Wl,--wrap=$(f))
@@ -126,7 +126,7 @@ E2E_TESTS += network network_params network_dns network_truth
 
 # With tests/unit/no_memory.c, which fails the n-th of these.
 no_memory_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup,-Wl,--wrap=$(f))
-no_memory_tests := base_json bundles_manifest keys_policy monitor_state worker_request packager_definition
+no_memory_tests := base_json base_text bundles_manifest keys_policy monitor_state worker_request packager_definition
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_src += tests/unit/no_memory.c))
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_ldflags += $(no_memory_ldflags)))
 include tests/fuzz/build.mk

@@ -112,6 +112,63 @@ void text_terminal(FILE *f, const char *s, bool lines)
 	}
 }
 
+enum { STREAM_LEAST_BYTES = 256 };
+
+static int stream_reserve(struct text_stream *s, size_t more)
+{
+	size_t room = s->room ? s->room : STREAM_LEAST_BYTES;
+
+	while (room - s->size <= more)
+		room *= 2;
+	char *grown = room > s->room ? realloc(s->data, room) : s->data;
+	if (!grown)
+		return -1;
+	s->data = grown;
+	s->room = room;
+	return 0;
+}
+
+static ssize_t stream_write(void *cookie, const char *bytes, size_t size)
+{
+	struct text_stream *s = cookie;
+
+	s->failed = s->failed || stream_reserve(s, size);
+	if (s->failed)
+		return 0;
+	memcpy(s->data + s->size, bytes, size);
+	s->size += size;
+	return (ssize_t)size;
+}
+
+int text_stream_open(struct text_stream *s)
+{
+	*s = (struct text_stream){0};
+	if (stream_reserve(s, 0))
+		return -1;
+	s->f = fopencookie(s, "w", (cookie_io_functions_t){.write = stream_write});
+	return s->f ? 0 : -1;
+}
+
+int text_stream_end(struct text_stream *s, char **out, size_t *out_size)
+{
+	if (fclose(TAKE_PTR(s->f)) || s->failed) {
+		errno = ENOMEM;
+		return -1;
+	}
+	s->data[s->size] = '\0';
+	*out = TAKE_PTR(s->data);
+	*out_size = s->size;
+	return 0;
+}
+
+void text_stream_clear(struct text_stream *s)
+{
+	if (s->f)
+		fclose(s->f);
+	free(s->data);
+	*s = (struct text_stream){0};
+}
+
 void text_time(int64_t seconds, char dst[static TEXT_TIME_BYTES])
 {
 	time_t t = (time_t)seconds;

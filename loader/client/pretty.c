@@ -82,14 +82,14 @@ static enum style style_of(const char *event)
 static void put_column(FILE *f, const struct term *term, enum style style, const char *text, size_t *columns,
 		       size_t most)
 {
+	OWN_TEXT_STREAM struct text_stream s = {0};
 	OWN_FREE char *safe = NULL;
 	size_t size;
-	FILE *memory = open_memstream(&safe, &size);
 
-	if (!memory)
+	if (text_stream_open(&s))
 		return;
-	text_terminal(memory, text, false);
-	if (fclose(memory) || !safe)
+	text_terminal(s.f, text, false);
+	if (text_stream_end(&s, &safe, &size))
 		return;
 	size_t wide = term_columns(safe, size);
 	if (wide > *columns)

@@ -64,8 +64,9 @@ static void append(struct table *t, char *text, enum style style)
 
 void table_cell(struct table *t, enum style style, const char *fmt, ...)
 {
+	OWN_TEXT_STREAM struct text_stream s = {0};
 	OWN_FREE char *raw = NULL;
-	char *safe = NULL;
+	char *safe;
 	size_t size;
 	va_list ap;
 
@@ -77,18 +78,15 @@ void table_cell(struct table *t, enum style style, const char *fmt, ...)
 		t->failed = true;
 		return;
 	}
-	FILE *f = open_memstream(&safe, &size);
-	if (!f) {
+	if (text_stream_open(&s)) {
 		t->failed = true;
 		return;
 	}
-	text_terminal(f, raw, false);
-	if (fclose(f)) {
-		free(safe);
+	text_terminal(s.f, raw, false);
+	if (text_stream_end(&s, &safe, &size))
 		t->failed = true;
-		return;
-	}
-	append(t, safe, style);
+	else
+		append(t, safe, style);
 }
 
 size_t table_rows(const struct table *t)

@@ -92,20 +92,16 @@ static void put_entry(FILE *f, const struct audit_entry *entry, const char *prev
 static int format_line(const struct audit *audit, const struct audit_entry *entry, char **out, size_t *out_size,
 		       struct err *e)
 {
-	OWN_FREE char *line = NULL;
-	size_t size = 0;
+	OWN_TEXT_STREAM struct text_stream s = {0};
 	char prev[DIGEST_HEX_BYTES];
-	FILE *f = open_memstream(&line, &size);
 
-	if (!f)
+	if (text_stream_open(&s))
 		return err_errno(e, ERR_NOMEM, "audit entry");
 	digest_hex(&audit->mark.last, prev);
-	put_entry(f, entry, prev);
-	if (fclose(f))
+	put_entry(s.f, entry, prev);
+	if (text_stream_end(&s, out, out_size))
 		return err_errno(e, ERR_NOMEM, "audit entry");
-	line[size] = '\n'; /* in place of the NUL */
-	*out = TAKE_PTR(line);
-	*out_size = size;
+	(*out)[*out_size] = '\n'; /* in place of the NUL */
 	return 0;
 }
 

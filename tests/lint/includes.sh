@@ -36,6 +36,7 @@ only "only one file includes OpenSSL's CMS" '#include <openssl/cms.h>' 'keys/cms
 only "only one file includes libarchive" '#include <archive' 'bundles/archive.c'
 only "JSON that counts is read and written by bundles/base/json.c (the client shows some by itself)" 'json_(load|dump)[a-z_]*\(' \
 	'bundles/(base/json|manifest_print)\.c|loader/client/(params|pretty|where)\.c'
+only "want of memory is told by text_stream_open, not by open_memstream" 'open_memstream\(' 'none'
 only "libbpf stays in keys/ (reading objects), loader/monitor/ and the packager's description" '#include <bpf/' \
 	'keys/[a-z_]+\.[ch]|loader/monitor/kernel[a-z_]*\.[ch]|loader/monitor/(params|sample[a-z_]*)\.c|packager/describe[a-z_]*\.[ch]'
 only "no library's types in other modules' headers" '#include <(openssl/|jansson|archive|bpf/|seccomp|sys/capability)' \

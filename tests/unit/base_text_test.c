@@ -10,6 +10,7 @@
 
 #include "bundles/base/own.h"
 #include "bundles/base/text.h"
+#include "tests/unit/no_memory.h"
 
 static size_t length(const char *s)
 {
@@ -153,6 +154,36 @@ static void text_time_is_rfc_3339(void **state)
 	}
 }
 
+/* More than one buffer of the stream, and several times the room. */
+static int write_much(void *context, struct err *e)
+{
+	OWN_TEXT_STREAM struct text_stream s = {0};
+	OWN_FREE char *text = NULL;
+	const unsigned *lines = context;
+	size_t size;
+
+	if (text_stream_open(&s))
+		return err_errno(e, ERR_NOMEM, "open");
+	for (unsigned i = 0; i < *lines; i++)
+		fprintf(s.f, "%08u\n", i);
+	if (text_stream_end(&s, &text, &size))
+		return err_errno(e, ERR_NOMEM, "end");
+	assert_int_equal(size, *lines * 9);
+	assert_int_equal(strlen(text), size);
+	if (*lines)
+		assert_int_equal(strtoul(text + size - 9, NULL, 10), *lines - 1);
+	return 0;
+}
+
+static void text_stream_without_memory_tells(void **state)
+{
+	unsigned lines = 10000, none = 0;
+
+	(void)state;
+	assert_true(no_memory_anywhere(write_much, &lines) > 3);
+	assert_int_equal(no_memory_anywhere(write_much, &none), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -164,6 +195,7 @@ int main(void)
 	    cmocka_unit_test(text_terminal_with_lines_keeps_them),
 	    cmocka_unit_test(text_terminal_of_any_two_bytes_is_harmless),
 	    cmocka_unit_test(text_time_is_rfc_3339),
+	    cmocka_unit_test(text_stream_without_memory_tells),
 	};
 
 	return cmocka_run_group_tests_name("base_text", tests, NULL, NULL);

@@ -57,7 +57,8 @@ WRAP(MEMORY, NULL, void *, calloc, (size_t count, size_t size), (count, size))
 WRAP(MEMORY, NULL, void *, realloc, (void *p, size_t size), (p, size))
 WRAP(MEMORY, NULL, void *, reallocarray, (void *p, size_t count, size_t size), (p, count, size))
 WRAP(MEMORY, NULL, char *, strdup, (const char *text), (text))
-WRAP(MEMORY, NULL, FILE *, open_memstream, (char **text, size_t *size), (text, size))
+WRAP(MEMORY, NULL, FILE *, fopencookie, (void *cookie, const char *mode, cookie_io_functions_t functions),
+     (cookie, mode, functions))
 WRAP(MEMORY, MAP_FAILED, void *, mmap, (void *at, size_t size, int prot, int flags, int fd, off_t offset),
      (at, size, prot, flags, fd, offset))
 WRAP(FILES, -1, ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
