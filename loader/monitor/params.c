@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include <obs/event.h>
@@ -245,7 +246,26 @@ int param_parse(const struct manifest *m, const struct manifest_param *param, co
 
 /* ---- as text ---- */
 
-static void format_cidr(const uint8_t *bytes, FILE *f)
+/* Into the caller's buffer, which needs no memory: a text that is cut short for want of it would be saved as the value. */
+struct value_text {
+	char *dst;
+	size_t size, used;
+};
+
+static void put(struct value_text *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void put(struct value_text *t, const char *fmt, ...)
+{
+	size_t room = t->size - t->used;
+	va_list ap;
+
+	va_start(ap, fmt);
+	int n = vsnprintf(t->dst + t->used, room, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		t->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static void format_cidr(const uint8_t *bytes, struct value_text *t)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	char text[INET6_ADDRSTRLEN] = "";
@@ -256,10 +276,11 @@ static void format_cidr(const uint8_t *bytes, FILE *f)
 		return;
 	bool v4 = cidr.prefix_len >= V4_PREFIX_BITS && memcmp(cidr.address, mapped, sizeof(mapped)) == 0;
 	inet_ntop(v4 ? AF_INET : AF_INET6, cidr.address + (v4 ? 12 : 0), text, sizeof(text));
-	fprintf(f, "%s/%u", text, cidr.prefix_len - (v4 ? V4_PREFIX_BITS : 0));
+	put(t, "%s/%u", text, cidr.prefix_len - (v4 ? V4_PREFIX_BITS : 0));
 }
 
-static void format_enum(const struct manifest *m, const struct manifest_param *param, const uint8_t *bytes, FILE *f)
+static void format_enum(const struct manifest *m, const struct manifest_param *param, const uint8_t *bytes,
+			struct value_text *t)
 {
 	const struct manifest_enum *names = enum_of(m, param);
 	int64_t value = load_signed(param, bytes);
@@ -269,33 +290,34 @@ static void format_enum(const struct manifest *m, const struct manifest_param *p
 		uint8_t stored[8] = {0};
 		store_number(param, (uint64_t)names->values[i].value, stored);
 		if (memcmp(stored, bytes, param->size) == 0) {
-			fputs(names->values[i].name, f);
+			put(t, "%s", names->values[i].name);
 			return;
 		}
 	}
-	fprintf(f, "%" PRId64, value);
+	put(t, "%" PRId64, value);
 }
 
-static void format_element(const struct manifest *m, const struct manifest_param *param, const uint8_t *bytes, FILE *f)
+static void format_element(const struct manifest *m, const struct manifest_param *param, const uint8_t *bytes,
+			   struct value_text *t)
 {
 	switch (param->kind) {
 	case PARAM_UINT:
-		fprintf(f, "%" PRIu64, load_number(param, bytes));
+		put(t, "%" PRIu64, load_number(param, bytes));
 		break;
 	case PARAM_INT:
-		fprintf(f, "%" PRId64, load_signed(param, bytes));
+		put(t, "%" PRId64, load_signed(param, bytes));
 		break;
 	case PARAM_BOOL:
-		fputs(is_zero(bytes, param->size) ? "false" : "true", f);
+		put(t, "%s", is_zero(bytes, param->size) ? "false" : "true");
 		break;
 	case PARAM_ENUM:
-		format_enum(m, param, bytes, f);
+		format_enum(m, param, bytes, t);
 		break;
 	case PARAM_CHARS:
-		fwrite(bytes, 1, strnlen((const char *)bytes, param->size), f);
+		put(t, "%.*s", (int)param->size, (const char *)bytes);
 		break;
 	case PARAM_CIDR:
-		format_cidr(bytes, f);
+		format_cidr(bytes, t);
 		break;
 	case PARAM_KIND_COUNT:
 		break;
@@ -305,27 +327,23 @@ static void format_element(const struct manifest *m, const struct manifest_param
 void param_format(const struct manifest *m, const struct manifest_param *param, const uint8_t *bytes, char *dst,
 		  size_t size)
 {
+	struct value_text text = {.dst = dst, .size = size};
 	bool first = true;
 
 	if (size == 0)
 		return;
 	dst[0] = '\0';
-	FILE *f = fmemopen(dst, size, "w");
-	if (!f)
-		return;
 	if (!param->count)
-		format_element(m, param, bytes, f);
+		format_element(m, param, bytes, &text);
 	for (uint32_t i = 0; i < param->count; i++) {
 		const uint8_t *at = bytes + (size_t)i * param->size;
 		if (is_zero(at, param->size))
 			continue;
 		if (!first)
-			fputc(',', f);
-		format_element(m, param, at, f);
+			put(&text, ",");
+		format_element(m, param, at, &text);
 		first = false;
 	}
-	fclose(f);
-	dst[size - 1] = '\0';
 }
 
 /* ---- in the kernel ---- */
