@@ -345,7 +345,7 @@ int bundles_remove(struct bundles *b, const struct bundles_request *request, con
 	take_out(b, bundle);
 	bundle_free(&bundle);
 	if (state_unstore(b->state, name, stored->serial, rc ? NULL : e))
-		rc = -1;
+		rc = rc ? rc : err_wrap(e, "%s is removed, but not its file", name);
 	bundle_notice(b, name, stored->serial, "removed", ERR_NONE);
 	return rc;
 }
@@ -379,21 +379,26 @@ static int change_param(struct bundles *b, const struct bundles_request *request
 		detail = NULL;
 		return err_errno(e, ERR_NOMEM, "parameter %s", param->name);
 	}
-	if (bundles_audit(b, request, "set", "done", stored, detail, NULL, e) ||
-	    save_param(b, stored, param->name, value, e))
+	if (bundles_audit(b, request, "set", "done", stored, detail, NULL, e))
 		return -1;
-	if (param_apply(bundle->kernel, param, bytes, e)) {
-		bundles_audit_failure(b, request, "set", stored, e);
-		if (save_param(b, stored, param->name, previous, &undo))
-			log_err(LOG_LEVEL_ERROR, &undo);
-		return -1;
+	bool saved = save_param(b, stored, param->name, value, e) == 0;
+	if (saved && param_apply(bundle->kernel, param, bytes, e) == 0)
+		return 0;
+	bundles_audit_failure(b, request, "set", stored, e);
+	if (saved && save_param(b, stored, param->name, previous, &undo))
+		log_err(LOG_LEVEL_ERROR, &undo);
+	return -1;
+}
+
+/* The parameter is in force, whatever comes of this. */
+static void look_again(struct bundle *bundle, const char *name, const char *param)
+{
+	struct err e = ERR_INIT;
+
+	if (kernel_run_once_iterators(bundle->kernel, &e)) {
+		err_wrap(&e, "%s: after %s was set", name, param);
+		log_err(LOG_LEVEL_WARNING, &e);
 	}
-	/* The parameter is in force, whatever comes of this. */
-	if (kernel_run_once_iterators(bundle->kernel, &undo)) {
-		err_wrap(&undo, "%s: after %s was set", stored->name, param->name);
-		log_err(LOG_LEVEL_WARNING, &undo);
-	}
-	return 0;
 }
 
 int bundles_set(struct bundles *b, const struct bundles_request *request, const char *name, const char *param,
@@ -418,5 +423,8 @@ int bundles_set(struct bundles *b, const struct bundles_request *request, const 
 		return err_wrap(e, "%s", name);
 	param_format(m, p, bytes, value, text_size);
 	param_format(m, p, old, previous, text_size);
-	return change_param(b, request, stored, bundle, p, bytes, value, previous, e);
+	if (change_param(b, request, stored, bundle, p, bytes, value, previous, e))
+		return -1;
+	look_again(bundle, name, p->name);
+	return 0;
 }

@@ -232,10 +232,13 @@ int trust_store_remove(struct bundles *b, const struct bundles_request *request,
 	const struct state_bundle about = about_signer(&info.signer);
 	if (bundles_audit(b, request, "trust_remove", "done", &about, info.subject, NULL, e))
 		return -1;
-	if (write_policy(config_fd, policy, e) || drop_certificates(config_fd, &info.signer, e)) {
+	if (write_policy(config_fd, policy, e)) {
 		bundles_audit_failure(b, request, "trust_remove", &about, e);
 		return -1;
 	}
+	/* Without a grant its certificate admits nothing. */
+	if (drop_certificates(config_fd, &info.signer, e))
+		return err_wrap(e, "%s is no longer trusted, but", info.subject);
 	find_lonely(b, &info.signer, lonely, lonely_count);
 	*out = info;
 	return 0;
