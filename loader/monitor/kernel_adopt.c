@@ -181,6 +181,8 @@ static enum verdict walk_pins(const struct adoption *a, size_t i, uint32_t id, c
 	size_t length = strlen(start), base = (size_t)(start - prefix);
 	snprintf(path, sizeof(path), "%.*s", (int)base, prefix);
 	DIR *dir = opendir(path);
+	if (!dir && errno != ENOENT)
+		return FAILED;
 	for (struct dirent *at; dir && result == MATCH && (at = readdir(dir));) {
 		if (strncmp(at->d_name, start, length) != 0)
 			continue;

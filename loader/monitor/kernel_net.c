@@ -277,6 +277,8 @@ static int make_qdisc(const struct kernel_bundle *kb, int ifindex, struct err *e
 		return -1;
 	hook_init(&hook, ifindex, BOTH_SIDES);
 	int error = bpf_tc_hook_create(&hook);
+	if (error && error != -EEXIST && count_tc(RTM_GETQDISC, ifindex, TC_H_CLSACT) > 0)
+		return 0; /* only the kernel's answer was not taken in */
 	if (error && !noted)
 		pin_forget_qdisc(kb->pin_root, ifindex);
 	if (error && error != -EEXIST) {
@@ -284,6 +286,18 @@ static int make_qdisc(const struct kernel_bundle *kb, int ifindex, struct err *e
 		return err_errno(e, ERR_KERNEL_ATTACH, "needs the clsact qdisc (kernel module sch_ingress)");
 	}
 	return 0;
+}
+
+bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id)
+{
+	struct bpf_tc_hook hook;
+	LIBBPF_OPTS(bpf_tc_opts, look, .handle = tc->handle, .priority = TC_PRIORITY);
+	libbpf_print_fn_t before = libbpf_set_print(NULL);
+
+	hook_of(&hook, tc);
+	int error = bpf_tc_query(&hook, &look);
+	libbpf_set_print(before);
+	return error == 0 && look.prog_id == program_id;
 }
 
 /* The record comes before the filter: after a crash between the two, the filter can still be found. */
@@ -302,7 +316,8 @@ static int attach_filter(struct kernel_bundle *kb, struct kernel_prog *p, int if
 			return -1;
 		LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = p->fd, .handle = tc.handle, .priority = TC_PRIORITY);
 		error = bpf_tc_attach(&hook, &opts);
-		if (error == 0)
+		/* Also where only the kernel's answer was not taken in. */
+		if (error == 0 || net_tc_is_attached(&tc, kb->views[p - kb->progs].id))
 			return attachment_add(
 			    p, &(struct attachment){.kind = ATTACHMENT_TC, .fd = -1, .tc = tc, .ifindex = ifindex}, e);
 		pin_tc_forget(kb, p, &tc);
@@ -319,18 +334,6 @@ static int attach_tc(struct kernel_bundle *kb, struct kernel_prog *p, int ifinde
 		return 0;
 	if_indextoname((unsigned)ifindex, name);
 	return err_wrap(e, "interface %s", name);
-}
-
-bool net_tc_is_attached(const struct tc_filter *tc, uint32_t program_id)
-{
-	struct bpf_tc_hook hook;
-	LIBBPF_OPTS(bpf_tc_opts, look, .handle = tc->handle, .priority = TC_PRIORITY);
-	libbpf_print_fn_t before = libbpf_set_print(NULL);
-
-	hook_of(&hook, tc);
-	int error = bpf_tc_query(&hook, &look);
-	libbpf_set_print(before);
-	return error == 0 && look.prog_id == program_id;
 }
 
 void net_drop_qdisc(const char *pin_root, int ifindex)
@@ -357,7 +360,7 @@ int net_detach_tc(const char *pin_root, const struct tc_filter *tc, uint32_t pro
 	hook_of(&hook, tc);
 	if (net_tc_is_attached(tc, program_id))
 		error = bpf_tc_detach(&hook, &opts);
-	if (error) {
+	if (error && net_tc_is_attached(tc, program_id)) {
 		errno = -error;
 		return err_errno(e, ERR_KERNEL_ATTACH, "removing a tc filter from interface %d", tc->ifindex);
 	}

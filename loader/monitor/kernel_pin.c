@@ -189,7 +189,7 @@ static int remove_recorded_filters(const char *pin_root, const char *base, struc
 		return 0;
 	DIR *dir = opendir(folder);
 	if (!dir)
-		return 0;
+		return errno == ENOENT ? 0 : first_error(0, e, folder);
 	for (struct dirent *at; (at = readdir(dir));) {
 		char path[PATH_MAX];
 		struct tc_filter tc;

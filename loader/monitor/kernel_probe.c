@@ -48,7 +48,7 @@ bool probe_uprobe_multi(void)
 
 int probe_new(const struct kernel_host *host, struct probe **out, struct err *e)
 {
-	struct probe *p = calloc(1, sizeof(*p));
+	OWN(probe) struct probe *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return err_errno(e, ERR_NOMEM, "looking at the kernel");
@@ -56,9 +56,12 @@ int probe_new(const struct kernel_host *host, struct probe **out, struct err *e)
 	libbpf_print_fn_t before = libbpf_set_print(NULL);
 	p->btf = btf__load_vmlinux_btf();
 	libbpf_set_print(before);
+	/* What is meant is a kernel without types. */
+	if (!p->btf && errno == ENOMEM)
+		return err_errno(e, ERR_NOMEM, "the kernel's BTF");
 	p->perf_refused = perf_refused(host);
 	p->uprobe_multi = probe_uprobe_multi();
-	*out = p;
+	*out = TAKE_PTR(p);
 	return 0;
 }
 
