@@ -105,21 +105,14 @@ static void hand_sample(const struct bundles *b, const struct bundle *bundle, st
 void bundle_hand_over(const struct bundles *b, struct bundle *bundle)
 {
 	struct worker_msg msg = {.op = WORKER_BUNDLE, .bundle = bundle->handle};
-	struct err e = ERR_INIT;
-	OWN_FD int manifest = -1;
 
 	if (!bundle->verified)
 		return;
 	const struct manifest *m = verified_manifest(bundle->verified);
-	const struct bundle_file *file = verified_manifest_file(bundle->verified);
-	if (file_sealed("obsload-manifest", file->data, file->size, &manifest, &e)) {
-		log_err(LOG_LEVEL_ERROR, &e);
-		return;
-	}
 	snprintf(msg.name, sizeof(msg.name), "%s", m->name);
 	msg.serial = m->serial;
 	msg.count = bundle->held;
-	worker_send(b->worker, &msg, manifest);
+	worker_send(b->worker, &msg, bundle->manifest_fd);
 	bundle->missed = 0;
 	for (size_t i = 0; i < m->output_count; i++)
 		if (m->outputs[i].kind == OUTPUT_RING)
@@ -337,13 +330,16 @@ int bundle_new(struct verified_bundle **verified, struct kernel_bundle **kernel,
 {
 	struct bundle *bundle = calloc(1, sizeof(*bundle));
 	const struct manifest *m = verified_manifest(*verified);
+	const struct bundle_file *file = verified_manifest_file(*verified);
 
 	if (!bundle)
 		return err_errno(e, ERR_NOMEM, "bundle %s", m->name);
 	snprintf(bundle->name, sizeof(bundle->name), "%s", m->name);
+	bundle->manifest_fd = -1;
 	bundle->kernel = *kernel;
 	bundle->condition = condition_of(*kernel);
-	if (make_samples(bundle, m, e)) {
+	if (file_sealed("obsload-manifest", file->data, file->size, &bundle->manifest_fd, e) ||
+	    make_samples(bundle, m, e)) {
 		bundle->kernel = NULL;
 		bundle_free(&bundle);
 		return -1;
@@ -372,6 +368,7 @@ int bundle_new_idle(const char *name, enum bundle_condition condition, const str
 	if (!bundle)
 		return err_errno(e, ERR_NOMEM, "bundle %s", name);
 	snprintf(bundle->name, sizeof(bundle->name), "%s", name);
+	bundle->manifest_fd = -1;
 	rest(bundle, condition, why);
 	*out = bundle;
 	return 0;
@@ -398,13 +395,21 @@ bool bundle_part_of(const struct bundles *b, const struct bundle *bundle, const 
 	return false;
 }
 
+static void stop(struct bundle *bundle)
+{
+	drop_samples(bundle);
+	kernel_close(&bundle->kernel);
+	verified_bundle_free(&bundle->verified);
+	if (bundle->manifest_fd >= 0)
+		close(bundle->manifest_fd);
+	bundle->manifest_fd = -1;
+}
+
 int bundle_refuse(struct bundles *b, struct bundle *bundle, const struct err *why, struct err *e)
 {
 	int rc = bundle_retire(b, bundle, e);
 
-	drop_samples(bundle);
-	kernel_close(&bundle->kernel);
-	verified_bundle_free(&bundle->verified);
+	stop(bundle);
 	bundle->handle = 0;
 	rest(bundle, BUNDLE_REFUSED, why);
 	return rc;
@@ -414,9 +419,7 @@ void bundle_free(struct bundle **bundle)
 {
 	if (!*bundle)
 		return;
-	drop_samples(*bundle);
-	kernel_close(&(*bundle)->kernel);
-	verified_bundle_free(&(*bundle)->verified);
+	stop(*bundle);
 	free(*bundle);
 	*bundle = NULL;
 }

@@ -42,6 +42,7 @@ struct bundle {
 	enum bundle_condition condition;
 	char reason[BUNDLE_REASON_BYTES];
 	struct verified_bundle *verified; /* NULL unless it runs */
+	int manifest_fd;                  /* for the worker; -1 unless it runs */
 	struct kernel_bundle *kernel;
 	uint32_t handle; /* towards the worker */
 	bool held;       /* its rings are read when it takes over from the serial before */
