@@ -1,6 +1,22 @@
 # shellcheck shell=bash
 # What tests of crashes and faults have in common, after lib.sh: a network namespace, two signers, test/crash in two serials.
 
+# crash_lanes SCRIPT STEPS...: unless OBS_CRASH_STEPS tells which changes to walk, runs the script once for each list of them,
+# side by side: a walk mostly waits for the kernel.
+crash_lanes() {
+	local script=$1 lanes=() failed=0 steps lane
+	[ -z "${OBS_CRASH_STEPS:-}" ] || return 0
+	shift
+	for steps; do
+		OBS_CRASH_STEPS=$steps CRASH_INSIDE='' bash "$script" &
+		lanes+=($!)
+	done
+	for lane in "${lanes[@]}"; do
+		wait "$lane" || failed=1
+	done
+	exit "$failed"
+}
+
 crash_bundles() {
 	local serial
 	ip link set lo up
@@ -14,6 +30,15 @@ crash_bundles() {
 		"$OBSPKG" build "$E2E_TMP/$serial" -o "$E2E_TMP/$serial.tar" \
 			--key "$E2E_TMP/signer/signer.key" --cert "$E2E_TMP/signer/signer.pem" >/dev/null
 	done
+}
+
+# A kill takes nothing from the page cache, so nothing is shown by what a disk takes its time for.
+crash_in_memory() {
+	mkdir -m 700 "$E2E_TMP/state"
+	mount -t tmpfs -o mode=700 state "$E2E_TMP/state"
+	mkdir "$E2E_TMP/etc"
+	mount -t tmpfs -o mode=755 etc "$E2E_TMP/etc"
+	at_exit "umount $E2E_TMP/state $E2E_TMP/etc"
 }
 
 # other_program NAME PROGRAM: an installation below $E2E_TMP with another program as the daemon's NAME, which OBSLOAD is of.

@@ -2,12 +2,12 @@
 the host with what it was before and what it is after the same change without a kill: it must be one of the two, in all
 its places; and the new one, if the operator was told that it was done.
 
-	crash_steps.py changes|all STEP..."""
+	crash_steps.py CALLS STEP...		CALLS: changes, all or each, as kill_at.c has them"""
 
 import os
+import select
 import subprocess
 import sys
-import time
 
 import host
 
@@ -49,8 +49,8 @@ def killed_at(n, arguments):
         assert killer.stdout.readline() == "ready\n"
         told = host.run(*arguments)[0] == 0
         # The answer may be out before the last calls of the change.
-        time.sleep(0.02)
-        killer.terminate()
+        if not select.select([killer.stdout], [], [], 0.02)[0]:
+            killer.terminate()
         verdict, call = killer.stdout.read().split()[:2]
     return verdict == "killed", int(call), told
 

@@ -1,5 +1,6 @@
 /* Linked into a monitor of the tests' own, with --wrap for each function below: the n-th call of a kind that the program's own
- * code makes fails. Which, and how many there were, stands in a file that the test maps too: <state folder>/../fault. */
+ * code makes fails, or the n-th allocation of its libraries. Which, and how many there were, stands in a file that the test
+ * maps too: <state folder>/../fault. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { MEMORY, FILES, KERNEL };
+enum kind { MEMORY, FILES, KERNEL, LIBRARIES };
 
 static struct control {
 	int64_t kind, fail_at, errnum; /* fail_at 0: none */
@@ -85,11 +86,19 @@ WRAP(KERNEL, -1, int, bpf_link_create,
      (int prog, int target, enum bpf_attach_type type, const struct bpf_link_create_opts *opts),
      (prog, target, type, opts))
 
-WRAP(KERNEL, -(int)control->errnum, int, bpf_tc_hook_create, (struct bpf_tc_hook * hook), (hook))
-WRAP(KERNEL, -(int)control->errnum, int, bpf_tc_attach, (const struct bpf_tc_hook *hook, struct bpf_tc_opts *opts),
-     (hook, opts))
-WRAP(KERNEL, -(int)control->errnum, int, bpf_tc_detach,
-     (const struct bpf_tc_hook *hook, const struct bpf_tc_opts *opts), (hook, opts))
+/* What asks the kernel by netlink can also fail at its answer. */
+#define WRAP_NETLINK(name, parameters, arguments)                                                                      \
+	int __real_##name parameters;                                                                                  \
+	int __wrap_##name parameters;                                                                                  \
+	int __wrap_##name parameters                                                                                   \
+	{                                                                                                              \
+		int result = fails(KERNEL) ? -(int)control->errnum : __real_##name arguments;                          \
+		return result == 0 && fails(KERNEL) ? -(int)control->errnum : result;                                  \
+	}
+
+WRAP_NETLINK(bpf_tc_hook_create, (struct bpf_tc_hook * hook), (hook))
+WRAP_NETLINK(bpf_tc_attach, (const struct bpf_tc_hook *hook, struct bpf_tc_opts *opts), (hook, opts))
+WRAP_NETLINK(bpf_tc_detach, (const struct bpf_tc_hook *hook, const struct bpf_tc_opts *opts), (hook, opts))
 
 int __real_openat(int fd, const char *path, int flags, ...);
 int __wrap_openat(int fd, const char *path, int flags, ...);
@@ -105,3 +114,25 @@ int __wrap_openat(int fd, const char *path, int flags, ...)
 	}
 	return fails(FILES) ? -1 : __real_openat(fd, path, flags, mode);
 }
+
+/* What a program defines is what its libraries call too: OpenSSL, jansson, libbpf, and libc for streams and folders. A
+ * sanitizer has that place already. */
+#ifndef __SANITIZE_ADDRESS__
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *malloc(size_t size)
+{
+	return fails(LIBRARIES) ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return fails(LIBRARIES) ? NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+	return fails(LIBRARIES) ? NULL : __libc_realloc(p, size);
+}
+#endif

@@ -13,6 +13,8 @@ import platform
 import subprocess
 import time
 
+import netlink
+
 TMP = os.environ["E2E_TMP"]
 OBSLOAD = os.environ["OBSLOAD"]
 PREFIX = os.environ.get("OBS_TEST_PREFIX", "")
@@ -167,11 +169,8 @@ def trusted():
 
 
 def filters(interface):
-    out = [subprocess.run(["tc", "filter", "show", "dev", interface, side], capture_output=True, text=True, check=False)
-           .stdout.count(PREFIX) for side in ("ingress", "egress")]
-    link = subprocess.run(["ip", "-d", "-j", "link", "show", interface], capture_output=True, text=True, check=False).stdout
-    qdisc = subprocess.run(["tc", "qdisc", "show", "dev", interface], capture_output=True, text=True, check=False).stdout
-    return {"filters": out, "xdp": '"xdp"' in link, "clsact": "clsact" in qdisc}
+    return {"filters": [sum(PREFIX in name for name in names) for names in netlink.filters(interface).values()],
+            "xdp": netlink.has_xdp(interface), "clsact": "clsact" in netlink.qdiscs(interface)}
 
 
 def maps_pinned(pins):
@@ -219,11 +218,24 @@ def rested():
         time.sleep(0.02)
 
 
-def settled(*expected, wait=10):
-    """The host, once it is one of those expected; as it is after so many seconds if it is none of them. Programs and maps leave
-    the kernel after a grace period."""
+def released(*expected, wait=10):
+    """Waits until as many programs and maps are in the kernel as with one of those expected, at most so many seconds: they leave
+    it after a grace period. Whether they were."""
     end = time.monotonic() + wait
     while True:
+        now = [{name: len(each) for name, each in inside.items()} for inside in (programs(), maps())]
+        if any(now == [each["programs"], each["maps"]] for each in expected):
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+
+
+def settled(*expected, wait=10):
+    """The host, once it is one of those expected; as it is after so many seconds if it is none of them."""
+    end = time.monotonic() + wait
+    while True:
+        released(*expected, wait=end - time.monotonic())
         now = everything()
         if now in expected or time.monotonic() > end:
             return now

@@ -1,10 +1,13 @@
 /* Kills a process at its N-th system call, before the kernel does it:
  *
- *	kill_at PID N changes|all
+ *	kill_at PID N changes|all|each
  *
  * "changes" counts only calls that change what outlives the process: files, folders, pins, programs and links, what it asks
  * of netlink. Between two of these a kill finds the same host, wherever it comes; "all" takes nobody's word for that. A sync
  * is none of them, since a kill takes nothing from the page cache, nor is a close: a kill closes everything.
+ *
+ * Of reads of one descriptor in a row "all" counts the first: nine in ten calls of an install read the kernel's types, page by
+ * page. "each" counts these too.
  *
  * Prints "ready" when it counts, then "killed NUMBER OF THE CALL"; on SIGTERM "passed COUNT", and lets the process go. */
 #include <fcntl.h>
@@ -82,8 +85,21 @@ static int fail(const char *what)
 	return 1;
 }
 
+enum which { CHANGES, ALL, EACH };
+
+static bool counts(enum which which, const struct __ptrace_syscall_info *call)
+{
+	static uint64_t reading = UINT64_MAX;
+	uint64_t before = reading;
+
+	reading = call->entry.nr == SYS_read ? call->entry.args[0] : UINT64_MAX;
+	if (which == CHANGES)
+		return changes(call);
+	return which == EACH || reading == UINT64_MAX || reading != before;
+}
+
 /* Each stop of the process, until it is killed or gone, or we are told to end. */
-static int count_calls(pid_t pid, unsigned long n, bool all)
+static int count_calls(pid_t pid, unsigned long n, enum which which)
 {
 	unsigned long count = 0;
 	int status;
@@ -105,7 +121,7 @@ static int count_calls(pid_t pid, unsigned long n, bool all)
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
 			if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof(call), &call) <= 0)
 				return fail("PTRACE_GET_SYSCALL_INFO");
-			if (call.op == PTRACE_SYSCALL_INFO_ENTRY && (all || changes(&call)) && ++count == n) {
+			if (call.op == PTRACE_SYSCALL_INFO_ENTRY && counts(which, &call) && ++count == n) {
 				kill(pid, SIGKILL);
 				printf("killed %llu\n", (unsigned long long)call.entry.nr);
 				return 0;
@@ -120,10 +136,14 @@ static int count_calls(pid_t pid, unsigned long n, bool all)
 
 int main(int argc, char **argv)
 {
+	static const char *const names[] = {"changes", "all", "each"};
 	const struct sigaction action = {.sa_handler = on_term};
+	enum which which = CHANGES;
 
-	if (argc != 4) {
-		fputs("usage: kill_at PID N changes|all\n", stderr);
+	while (argc == 4 && which <= EACH && strcmp(argv[3], names[which]) != 0)
+		which++;
+	if (argc != 4 || which > EACH) {
+		fputs("usage: kill_at PID N changes|all|each\n", stderr);
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -133,5 +153,5 @@ int main(int argc, char **argv)
 	    ptrace(PTRACE_INTERRUPT, pid, NULL, NULL))
 		return fail("PTRACE_SEIZE");
 	puts("ready");
-	return count_calls(pid, strtoul(argv[2], NULL, 10), strcmp(argv[3], "all") == 0);
+	return count_calls(pid, strtoul(argv[2], NULL, 10), which);
 }
