@@ -32,6 +32,19 @@ crash_bundles() {
 	done
 }
 
+# test/flow in two serials, and broken.tar, a third one that writes through a pointer which may be NULL.
+flow_bundles() {
+	local serial
+	for serial in 1 2 3; do
+		cp -r "$E2E_ROOT/tests/e2e/bundles/flow" "$E2E_TMP/flow$serial"
+		sed -i "s/\"serial\": 1/\"serial\": $serial/" "$E2E_TMP/flow$serial/bundle.json"
+		[ "$serial" != 3 ] || sed -i 's/if (!e)/if (0)/' "$E2E_TMP/flow$serial/flow.bpf.c"
+		"$OBSPKG" build "$E2E_TMP/flow$serial" -o "$E2E_TMP/flow$serial.tar" \
+			--key "$E2E_TMP/signer/signer.key" --cert "$E2E_TMP/signer/signer.pem" >/dev/null
+	done
+	mv "$E2E_TMP/flow3.tar" "$E2E_TMP/broken.tar"
+}
+
 # A kill takes nothing from the page cache, so nothing is shown by what a disk takes its time for.
 crash_in_memory() {
 	mkdir -m 700 "$E2E_TMP/state"

@@ -67,6 +67,12 @@ check_refused() {
 	fi
 }
 
+# reported COMMAND...: one that writes `ok` and `FAIL` lines itself.
+reported() {
+	"$@" | tee "$E2E_TMP/out" || E2E_FAILED=1
+	! grep -q '^FAIL ' "$E2E_TMP/out" || E2E_FAILED=1
+}
+
 # wait_for SECONDS COMMAND...: until it succeeds, or fails after that time.
 wait_for() {
 	local until=$((SECONDS + $1))
