@@ -3,55 +3,17 @@
 # is refused on the way, which changes nothing.
 # Functions are called by check, and daemon_start takes no words of this script:
 # shellcheck disable=SC2317,SC2119
-# shellcheck source=tests/e2e/lib.sh
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/trust_lib.sh
+. "$(dirname "$0")/trust_lib.sh"
 e2e_init "$@"
+trust_init
 
-cat >"$E2E_TMP/life.bpf.c" <<'END'
-#include <obs/obs.h>
-
-OBS_PARAM(__u32, every, 1, 1, 1000, "One of so many.");
-
-struct exec {
-	struct obs_header header;
-	struct obs_process process;
-} OBS_EVENT(exec, 1, "life.exec");
-OBS_RING(events, 256 * 1024);
-
-SEC("tp_btf/sched_process_exec")
-int e2e_life(void *ctx)
-{
-	struct exec *e;
-
-	if (every > 1)
-		return 0;
-	e = obs_reserve(&events, struct exec, 1);
-	if (!e)
-		return 0;
-	obs_process_fill(&e->process);
-	obs_submit(&events, e);
-	return 0;
-}
-OBS_LICENSE("GPL");
-END
-
-# bundle SERIAL FILE [TEXT]: a signed bundle; TEXT makes it another one of the same serial.
-bundle() {
-	rm -rf "$E2E_TMP/def"
-	mkdir "$E2E_TMP/def"
-	cp "$E2E_TMP/life.bpf.c" "$E2E_TMP/def/"
-	printf '{"schema": 1, "name": "test/life", "version": "%s.0", "serial": %s, "description": "Life%s.", "licence": "GPL-2.0-only"}' \
-		"$1" "$1" "${3:-}" >"$E2E_TMP/def/bundle.json"
-	"$OBSPKG" build "$E2E_TMP/def" -o "$E2E_TMP/$2" --key "$E2E_TMP/signer/signer.key" \
-		--cert "$E2E_TMP/signer/signer.pem" >/dev/null
-}
-
+# life SERIAL FILE: test/life.
+life() { bundle test/life "$1" "$2" signer; }
 # The ids of this test's programs in the kernel: those that the daemon reports, if they are still there.
-ids() { load list --json >/dev/null && load status --json | jq -r '.bundles[].programs[].id'; }
+ids() { id_of test/life; }
 in_kernel() { bpftool prog show id "$1" >/dev/null 2>&1; }
-gone() { ! in_kernel "$1"; }
-state_of() { load list --json | jq -r '.bundles[] | select(.name == "test/life") | .state'; }
-runs() { [ "$(state_of)" = running ]; }
+runs() { [ "$(state_of test/life)" = running ]; }
 pid_of() { load status --json | jq -r ".daemon.$1"; }
 other_pid() { local now; now=$(pid_of "$1") && [ "$now" -gt 0 ] && [ "$now" != "$2" ]; }
 # Everything that an install could leave, in one text.
@@ -61,7 +23,7 @@ footprint() {
 	load list --json
 }
 gets_events() {
-	timeout 10 "$OBSLOAD" events --run-dir "$E2E_TMP/run" --json --count 1 life.exec >"$E2E_TMP/event" 2>&1 &
+	timeout 10 "$OBSLOAD" events --run-dir "$E2E_TMP/run" --json --count 1 trust.exec >"$E2E_TMP/event" 2>&1 &
 	local reader=$!
 	while kill -0 "$reader" 2>/dev/null; do
 		/bin/true
@@ -72,10 +34,10 @@ gets_events() {
 
 make_signer signer
 make_signer stranger
-bundle 2 life2.tar
-bundle 3 life3.tar
-bundle 3 other3.tar " otherwise"
-bundle 4 life4.tar
+life 2 life2.tar
+life 3 life3.tar
+DESCRIPTION="Another content." life 3 other3.tar
+life 4 life4.tar
 
 # ---- before anybody is trusted ----
 daemon_start
@@ -92,16 +54,14 @@ check_refused second_daemon_refused daemon.running 4 timeout 20 "$OBSLOAD" run -
 	--state-dir "$E2E_TMP/state" --run-dir "$E2E_TMP/run" --bpffs "$E2E_TMP/bpf"
 
 # ---- a signature that does not count beside one that does ----
-"$OBSPKG" sign "$E2E_TMP/life2.tar" --key "$E2E_TMP/stranger/signer.key" --cert "$E2E_TMP/stranger/signer.pem" >/dev/null
-stranger=$(openssl x509 -in "$E2E_TMP/stranger/signer.pem" -noout -pubkey | openssl pkey -pubin -outform DER |
-	sha256sum | cut -d' ' -f1)
-aside() { load audit --json | jq -c '.entries[-1] | [.action, .verdict, (.signers | length), .aside]'; }
+sign life2.tar stranger
 
 # ---- install ----
 check verify_attaches_nothing load verify "$E2E_TMP/life2.tar"
 check_eq verify_installs_nothing '[]' "$(load list --json | jq -c .bundles)"
 check install load install "$E2E_TMP/life2.tar"
-check_eq signature_aside_audited "[\"install\",\"done\",1,[{\"signer\":\"$stranger\",\"code\":\"signature.untrusted\"}]]" "$(aside)"
+check_eq signature_aside_audited "[\"install\",\"done\",1,[{\"signer\":\"$(signer_of stranger)\",\"code\":\"signature.untrusted\"}]]" \
+	"$(last_audit '[.action, .verdict, (.signers | length), .aside]')"
 check install_runs runs
 id=$(ids)
 check install_program_in_kernel in_kernel "$id"
@@ -158,13 +118,12 @@ check upgrade_again load install "$E2E_TMP/life4.tar"
 
 # ---- what fails on the way leaves the old one ----
 new=$(ids)
-cp "$E2E_TMP/life.bpf.c" "$E2E_TMP/good.bpf.c"
-sed -i 's/if (!e)/if (0)/' "$E2E_TMP/life.bpf.c"
-bundle 8 life8.tar
-cp "$E2E_TMP/good.bpf.c" "$E2E_TMP/life.bpf.c"
+sed -i.good 's/if (!e)/if (0)/' "$E2E_TMP/trust.bpf.c"
+life 8 life8.tar
+mv "$E2E_TMP/trust.bpf.c.good" "$E2E_TMP/trust.bpf.c"
 before=$(footprint)
 check_refused verifier_refusal_told kernel.verifier 17 load install "$E2E_TMP/life8.tar"
-shows_verifier_log() { ! load install "$E2E_TMP/life8.tar" >"$E2E_TMP/out" 2>&1 && grep -q 'e2e_life' "$E2E_TMP/out" && grep -q 'R[0-9]' "$E2E_TMP/out"; }
+shows_verifier_log() { ! load install "$E2E_TMP/life8.tar" >"$E2E_TMP/out" 2>&1 && grep -q 'e2e_trust' "$E2E_TMP/out" && grep -q 'R[0-9]' "$E2E_TMP/out"; }
 check verifier_log_shown shows_verifier_log
 check_eq verifier_refusal_changes_nothing "$before" "$(footprint)"
 check verifier_refusal_keeps_program in_kernel "$new"
@@ -177,7 +136,7 @@ cp -a "$E2E_TMP/small.copy/." "$E2E_TMP/state/"
 daemon_start
 before=$(footprint)
 dd if=/dev/zero of="$E2E_TMP/state/fill" bs=4k count=100 status=none 2>/dev/null || true
-bundle 9 life9.tar
+life 9 life9.tar
 check_refused full_disk_told state.io 18 load install "$E2E_TMP/life9.tar"
 check_refused full_disk_no_removal_unaudited state.io 18 load remove test/life
 rm "$E2E_TMP/state/fill"
@@ -203,7 +162,7 @@ check_eq start_keeps_known_program "$new" "$(ids)"
 daemon_stop
 printf 'x' | dd of="$E2E_TMP/state/bundles/test/life/4.tar" bs=1 seek=600 conv=notrunc status=none
 daemon_start
-check_eq tampered_store_refused refused "$(state_of)"
+check_eq tampered_store_refused refused "$(state_of test/life)"
 check tampered_store_detached wait_for 5 gone "$new"
 check status_says_why grep -q '\[' <<<"$(load status --json | jq -r '.bundles[0].reason')"
 check install_repairs load install "$E2E_TMP/life4.tar"
@@ -214,7 +173,7 @@ signer=$(load trust list --json | jq -r '.signers[0].signer')
 daemon_stop
 printf '%s # lost\n' "$signer" >"$E2E_TMP/etc/revoked"
 daemon_start
-check_eq revoked_signer_not_run refused "$(state_of)"
+check_eq revoked_signer_not_run refused "$(state_of test/life)"
 check_refused revoked_signer_refused certificate.revoked 11 load install "$E2E_TMP/life4.tar"
 rm "$E2E_TMP/etc/revoked"
 check install_after_revocation load install "$E2E_TMP/life4.tar"

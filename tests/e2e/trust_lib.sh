@@ -34,13 +34,13 @@ END
 }
 
 sign() { "$OBSPKG" sign "$E2E_TMP/$1" --key "$E2E_TMP/$2/signer.key" --cert "$E2E_TMP/$2/signer.pem" >/dev/null 2>&1; }
-# bundle NAME SERIAL FILE SIGNER...
+# bundle NAME SERIAL FILE SIGNER...: DESCRIPTION makes it another one of the same serial.
 bundle() {
 	rm -rf "$E2E_TMP/def"
 	mkdir "$E2E_TMP/def"
 	cp "$E2E_TMP/trust.bpf.c" "$E2E_TMP/def/"
-	printf '{"schema": 1, "name": "%s", "version": "%s.0", "serial": %s, "description": "Trust.", "licence": "GPL-2.0-only"}' \
-		"$1" "$2" "$2" >"$E2E_TMP/def/bundle.json"
+	printf '{"schema": 1, "name": "%s", "version": "%s.0", "serial": %s, "description": "%s", "licence": "GPL-2.0-only"}' \
+		"$1" "$2" "$2" "${DESCRIPTION:-Trust.}" >"$E2E_TMP/def/bundle.json"
 	"$OBSPKG" build "$E2E_TMP/def" -o "$E2E_TMP/$3" >"$E2E_TMP/build.log" 2>&1 || { cat "$E2E_TMP/build.log"; exit 1; }
 	local file=$3 signer
 	shift 3
