@@ -46,7 +46,7 @@ tests/bin/supervisor_perf_pkgs := cmocka
 tests/bin/ipc_msg_src := tests/unit/ipc_msg_test.c
 tests/bin/ipc_msg_libs := ipc base
 tests/bin/ipc_msg_pkgs := cmocka
-$(foreach t,state audit,$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c))
+$(foreach t,state audit,$(eval tests/bin/monitor_$(t)_src := tests/unit/monitor_$(t)_test.c tests/unit/folder_fixture.c))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_libs := monitor ipc bundles base))
 $(foreach t,state audit,$(eval tests/bin/monitor_$(t)_pkgs := libcrypto jansson cmocka))
 UNIT_TESTS += monitor_worker
@@ -55,12 +55,12 @@ tests/bin/monitor_worker_libs := monitor ipc bundles base
 tests/bin/monitor_worker_pkgs := libcrypto jansson cmocka
 tests/bin/monitor_worker_ldflags := -Wl,--wrap=parent_spawn_worker,--wrap=parent_kill,--wrap=log_line
 UNIT_TESTS += monitor_clock
-tests/bin/monitor_clock_src := tests/unit/monitor_clock_test.c
+tests/bin/monitor_clock_src := tests/unit/monitor_clock_test.c tests/unit/folder_fixture.c
 tests/bin/monitor_clock_libs := monitor ipc bundles base
 tests/bin/monitor_clock_pkgs := libcrypto jansson cmocka
 tests/bin/monitor_clock_ldflags := -Wl,--wrap=renameat2,--wrap=clock_gettime
 UNIT_TESTS += monitor_revoked
-tests/bin/monitor_revoked_src := tests/unit/monitor_revoked_test.c
+tests/bin/monitor_revoked_src := tests/unit/monitor_revoked_test.c tests/unit/folder_fixture.c
 tests/bin/monitor_revoked_libs := monitor bundles base
 tests/bin/monitor_revoked_pkgs := libcrypto jansson cmocka
 tests/bin/monitor_revoked_ldflags := -Wl,--wrap=renameat2

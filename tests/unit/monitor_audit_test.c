@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,9 +12,9 @@
 
 #include "bundles/base/file.h"
 #include "loader/monitor/audit_impl.h"
+#include "tests/unit/folder_fixture.h"
 
-static char folder[64], path[96];
-static int dir_fd = -1;
+static char path[96];
 static int fail_write; /* the so many-th from now fails; a write after half of its bytes */
 static int fail_fsync;
 static int fail_rename;    /* also renameat2 */
@@ -54,16 +53,6 @@ int __wrap_renameat(int a, const char *from, int b, const char *to)
 	return fails(&fail_rename, EIO) ? -1 : __real_renameat(a, from, b, to);
 }
 
-int __real_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags)
-{
-	if (!fails(&fail_rename, EIO))
-		return __real_renameat2(a, from, b, to, flags);
-	fail_rename = fail_for_good;
-	return -1;
-}
-
 int __real_unlinkat(int fd, const char *name, int flags);
 int __wrap_unlinkat(int fd, const char *name, int flags);
 int __wrap_unlinkat(int fd, const char *name, int flags)
@@ -96,29 +85,23 @@ ssize_t __wrap_write(int fd, const void *data, size_t size)
 	return __real_write(fd, data, (fail_write || die_at) && size > 10 ? size / 2 : size);
 }
 
+/* Renames that are told to go on failing do so. */
+static bool rename_fails(void)
+{
+	if (!fails(&fail_rename, EIO))
+		return false;
+	fail_rename = fail_for_good;
+	return true;
+}
+
 static int set_up(void **state)
 {
-	(void)state;
 	fail_write = fail_fsync = fail_rename = fail_open = fail_unlink = die_at = 0;
-	snprintf(folder, sizeof(folder), "/tmp/obs-audit.XXXXXX");
-	if (!mkdtemp(folder))
+	if (folder_set_up(state))
 		return -1;
+	folder_rename_fails = rename_fails;
 	snprintf(path, sizeof(path), "%s/audit.log", folder);
-	dir_fd = open(folder, O_RDONLY | O_DIRECTORY);
-	return dir_fd < 0;
-}
-
-static int drop(const char *name, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st, (void)kind, (void)ftw;
-	return remove(name);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	close(dir_fd);
-	return nftw(folder, drop, 4, FTW_DEPTH | FTW_PHYS);
+	return 0;
 }
 
 static void append(struct audit *a, const char *action)
@@ -194,7 +177,7 @@ static void reopen(struct audit *a)
 	fresh.file_bytes = a->file_bytes;
 	fresh.keep = a->keep;
 	audit_close(a);
-	assert_int_equal(audit_open(dir_fd, &fresh, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &fresh, &e), 0);
 	*a = fresh;
 }
 
@@ -216,7 +199,7 @@ static off_t size_of_log(void)
 
 static void add_bytes(const char *name, const char *bytes)
 {
-	OWN_FD int fd = openat(dir_fd, name, O_WRONLY | O_APPEND);
+	OWN_FD int fd = openat(folder_fd, name, O_WRONLY | O_APPEND);
 
 	assert_int_equal(write(fd, bytes, strlen(bytes)), (ssize_t)strlen(bytes));
 }
@@ -227,7 +210,7 @@ static void append_then_read_gives_the_newest(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	append(&a, "set");
 	append(&a, "remove");
@@ -248,7 +231,7 @@ static void open_again_goes_on_with_the_chain(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	for (int i = 0; i < 3; i++) {
 		append(&a, "start");
 		reopen(&a);
@@ -265,7 +248,7 @@ static void verify_changed_line_is_broken(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	append(&a, "remove");
 	spoil(20, "x");
@@ -282,7 +265,7 @@ static void verify_changed_newest_line_is_broken(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	off_t at = size_of_log();
 	append(&a, "remove");
@@ -332,7 +315,7 @@ static void verify_moved_or_removed_line_is_broken(void **state)
 	char *lines[5];
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	append(&a, "set");
 	append(&a, "remove");
@@ -355,7 +338,7 @@ static void open_truncated_log_stays_broken(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	off_t at = size_of_log();
 	append(&a, "remove");
@@ -375,7 +358,7 @@ static void open_emptied_log_stays_broken(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	audit_close(&a);
 	assert_int_equal(unlink(path), 0);
@@ -390,14 +373,14 @@ static void open_without_mark_stays_broken(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	audit_close(&a);
-	assert_int_equal(unlinkat(dir_fd, "audit.json", 0), 0);
+	assert_int_equal(unlinkat(folder_fd, "audit.json", 0), 0);
 	reopen(&a);
 	verify_fails(&a, "audit.log, line 3");
 	audit_close(&a);
-	OWN_FD int fd = openat(dir_fd, "audit.json", O_WRONLY | O_TRUNC);
+	OWN_FD int fd = openat(folder_fd, "audit.json", O_WRONLY | O_TRUNC);
 	reopen(&a);
 	verify_fails(&a, "audit.log, line 3");
 	audit_close(&a);
@@ -409,13 +392,13 @@ static void open_two_lines_too_many_stays_broken(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	/* Another writer with the same chain, whose mark is then put back. */
 	other = a;
 	append(&other, "set");
 	append(&other, "set");
-	assert_int_equal(audit_mark_write(dir_fd, &a.mark, &e), 0);
+	assert_int_equal(audit_mark_write(folder_fd, &a.mark, &e), 0);
 	reopen(&a);
 	verify_fails(&a, "audit.log, line 5");
 	audit_close(&a);
@@ -429,7 +412,7 @@ static void open_cut_line_is_told(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	add_bytes("audit.log", "{\"time\":\"2026-");
 	reopen(&a);
@@ -445,11 +428,11 @@ static void open_line_without_mark_is_told(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	append(&a, "install");
 	const struct audit_mark before = a.mark;
 	append(&a, "remove");
-	assert_int_equal(audit_mark_write(dir_fd, &before, &e), 0);
+	assert_int_equal(audit_mark_write(folder_fd, &before, &e), 0);
 	reopen(&a);
 	verify_holds(&a, 4);
 	json_t *json = read_all(&a, 2);
@@ -468,7 +451,7 @@ static void append_failed_write_sync_or_rename_leaves_no_line(void **state)
 	unsigned failures = 0;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
 		for (int nth = 1;; nth++) {
 			const uint64_t lines = a.mark.lines;
@@ -498,7 +481,7 @@ static void append_mark_lost_and_not_restored_is_stuck(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	/* The folder's, and then every rename that could put the old mark back. */
 	fail_fsync = 3;
 	fail_rename = 2;
@@ -525,14 +508,14 @@ static void fill(struct audit *a)
 	*a = (struct audit)AUDIT_INIT;
 	a->file_bytes = 1500;
 	a->keep = 3;
-	assert_int_equal(audit_open(dir_fd, a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, a, &e), 0);
 	for (int i = 0; i < 40; i++)
 		append(a, "set");
 }
 
 static bool there(const char *name)
 {
-	return faccessat(dir_fd, name, F_OK, 0) == 0;
+	return faccessat(folder_fd, name, F_OK, 0) == 0;
 }
 
 static void append_full_file_rotates_and_chain_goes_on(void **state)
@@ -566,17 +549,17 @@ static void verify_missing_file_is_broken(void **state)
 	(void)state;
 	fill(&a);
 	audit_file_name(a.next - 2, name);
-	assert_int_equal(unlinkat(dir_fd, name, 0), 0);
+	assert_int_equal(unlinkat(folder_fd, name, 0), 0);
 	verify_fails(&a, name);
 	reopen(&a);
 	verify_fails(&a, name);
 	audit_close(&a);
 	/* The oldest one: its end is in the mark. */
-	tear_down(NULL);
+	folder_tear_down(NULL);
 	assert_int_equal(set_up(NULL), 0);
 	fill(&a);
 	audit_file_name(a.mark.first, name);
-	assert_int_equal(unlinkat(dir_fd, name, 0), 0);
+	assert_int_equal(unlinkat(folder_fd, name, 0), 0);
 	verify_fails(&a, name);
 	reopen(&a);
 	verify_fails(&a, name);
@@ -591,7 +574,7 @@ static void verify_changed_line_of_old_file_is_broken(void **state)
 	(void)state;
 	fill(&a);
 	audit_file_name(a.next - 2, name);
-	OWN_FD int fd = openat(dir_fd, name, O_WRONLY);
+	OWN_FD int fd = openat(folder_fd, name, O_WRONLY);
 	assert_int_equal(pwrite(fd, "x", 1, 20), 1);
 	verify_fails(&a, name);
 	audit_close(&a);
@@ -608,9 +591,9 @@ static void open_crash_in_rotation_is_no_break(void **state)
 	fill(&a);
 	assert_int_equal(audit_verify(&a, &report, &e), 0);
 	audit_file_name(a.next, name);
-	assert_int_equal(renameat(dir_fd, "audit.log", dir_fd, name), 0);
+	assert_int_equal(renameat(folder_fd, "audit.log", folder_fd, name), 0);
 	/* and one that was to be removed */
-	OWN_FD int left = openat(dir_fd, "audit.log.000001", O_WRONLY | O_CREAT, 0600);
+	OWN_FD int left = openat(folder_fd, "audit.log.000001", O_WRONLY | O_CREAT, 0600);
 	reopen(&a);
 	verify_holds(&a, report.lines);
 	assert_false(there("audit.log.000001"));
@@ -662,7 +645,7 @@ static void crash_at_any_call_of_a_rotation_is_no_break(void **state)
 		append(&a, "set");
 		verifies(&a);
 		audit_close(&a);
-		tear_down(NULL);
+		folder_tear_down(NULL);
 		assert_int_equal(set_up(NULL), 0);
 		if (WEXITSTATUS(status))
 			break;
@@ -695,7 +678,7 @@ static void failure_of_any_call_of_a_rotation_is_no_break(void **state)
 			reopen(&a);
 			verifies(&a);
 			audit_close(&a);
-			tear_down(NULL);
+			folder_tear_down(NULL);
 			assert_int_equal(set_up(NULL), 0);
 			if (!failed)
 				break;
@@ -711,11 +694,11 @@ static void open_link_or_foreign_mode_is_refused(void **state)
 
 	(void)state;
 	assert_int_equal(symlink("/dev/null", path), 0);
-	assert_int_equal(audit_open(dir_fd, &a, &e), -1);
+	assert_int_equal(audit_open(folder_fd, &a, &e), -1);
 	unlink(path);
 	OWN_FD int fd = open(path, O_CREAT | O_WRONLY, 0600);
 	assert_int_equal(fchmod(fd, 0666), 0);
-	assert_int_equal(audit_open(dir_fd, &a, &e), -1);
+	assert_int_equal(audit_open(folder_fd, &a, &e), -1);
 	assert_int_equal(e.code, ERR_AUDIT_BROKEN);
 }
 
@@ -732,7 +715,7 @@ static void append_signatures_set_aside_are_told(void **state)
 	char signer[DIGEST_HEX_BYTES];
 
 	(void)state;
-	assert_int_equal(audit_open(dir_fd, &a, &e), 0);
+	assert_int_equal(audit_open(folder_fd, &a, &e), 0);
 	assert_int_equal(audit_append(&a, &entry, &e), 0);
 	append(&a, "set");
 	json_t *json = read_all(&a, 10);
@@ -752,7 +735,7 @@ static void append_signatures_set_aside_are_told(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, folder_tear_down)
 	const struct CMUnitTest tests[] = {
 	    TEST(append_then_read_gives_the_newest),
 	    TEST(open_again_goes_on_with_the_chain),

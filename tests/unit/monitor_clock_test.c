@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,13 +11,11 @@
 
 #include "bundles/base/own.h"
 #include "loader/monitor/clock.h"
+#include "tests/unit/folder_fixture.h"
 
 enum { DAY = 86400, MINUTE = 60, NOW = 1800000000 };
 
-static char folder[64];
-static int dir_fd = -1;
 static int64_t now_s, boot_s; /* what the host's clocks say */
-static bool fail_rename;
 
 int __real_clock_gettime(clockid_t id, struct timespec *out);
 int __wrap_clock_gettime(clockid_t id, struct timespec *out);
@@ -28,48 +25,11 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *out)
 	return 0;
 }
 
-int __real_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags)
-{
-	if (fail_rename) {
-		errno = ENOSPC;
-		return -1;
-	}
-	return __real_renameat2(a, from, b, to, flags);
-}
-
 static int set_up(void **state)
 {
-	(void)state;
 	now_s = NOW;
 	boot_s = 50;
-	fail_rename = false;
-	snprintf(folder, sizeof(folder), "/tmp/obs-clock.XXXXXX");
-	if (!mkdtemp(folder))
-		return -1;
-	dir_fd = open(folder, O_RDONLY | O_DIRECTORY);
-	return dir_fd < 0;
-}
-
-static int drop(const char *name, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st, (void)kind, (void)ftw;
-	return remove(name);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	close(dir_fd);
-	return nftw(folder, drop, 4, FTW_DEPTH | FTW_PHYS);
-}
-
-static void write_file(const char *name, const char *text)
-{
-	OWN_FD int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	return folder_set_up(state);
 }
 
 static struct clock opened(int64_t newest)
@@ -80,8 +40,8 @@ static struct clock opened(int64_t newest)
 
 	snprintf(text, sizeof(text), "%lld\n", (long long)newest);
 	if (newest)
-		write_file("clock", text);
-	assert_int_equal(clock_open(dir_fd, &c, &e), 0);
+		folder_write("clock", text, strlen(text));
+	assert_int_equal(clock_open(folder_fd, &c, &e), 0);
 	assert_int_equal(c.newest, newest);
 	return c;
 }
@@ -101,7 +61,7 @@ static int64_t on_disk(void)
 	struct clock c = CLOCK_INIT;
 	struct err e = ERR_INIT;
 
-	assert_int_equal(clock_open(dir_fd, &c, &e), 0);
+	assert_int_equal(clock_open(folder_fd, &c, &e), 0);
 	return c.newest;
 }
 
@@ -219,13 +179,13 @@ static void write_failed_keeps_the_old_one(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	fail_rename = true;
+	folder_rename_fails = folder_is_full;
 	pass(&c, 5 * MINUTE);
 	assert_int_equal(c.newest, NOW - 7200);
 	assert_int_equal(clock_accept(&c, &e), -1);
 	assert_int_equal(e.code, ERR_STATE_IO);
 	assert_int_equal(on_disk(), NOW - 7200);
-	fail_rename = false;
+	folder_rename_fails = NULL;
 	pass(&c, 2 * MINUTE);
 	assert_in_range(on_disk(), NOW, NOW + 10 * MINUTE);
 }
@@ -236,24 +196,24 @@ static void open_missing_or_damaged_is_taken_from_the_files(void **state)
 	const struct timespec written[2] = {{.tv_sec = NOW - 5}, {.tv_sec = NOW - 5}};
 
 	(void)state;
-	write_file("audit.log", "");
-	write_file("state.json", "");
-	assert_int_equal(utimensat(dir_fd, "audit.log", written, 0), 0);
-	assert_int_equal(utimensat(dir_fd, "state.json", (const struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0),
-			 0);
+	folder_write("audit.log", "", 0);
+	folder_write("state.json", "", 0);
+	assert_int_equal(utimensat(folder_fd, "audit.log", written, 0), 0);
+	assert_int_equal(
+	    utimensat(folder_fd, "state.json", (const struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0), 0);
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		struct clock c = CLOCK_INIT;
 		struct err e = ERR_INIT;
 		if (texts[i])
-			write_file("clock", texts[i]);
-		assert_int_equal(clock_open(dir_fd, &c, &e), 0);
+			folder_write("clock", texts[i], strlen(texts[i]));
+		assert_int_equal(clock_open(folder_fd, &c, &e), 0);
 		assert_int_equal(c.newest, NOW - 5);
 	}
 }
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, folder_tear_down)
 	const struct CMUnitTest tests[] = {
 	    TEST(new_host_is_right_and_remembers_after_a_while),
 	    TEST(running_clock_is_remembered_once_an_hour),

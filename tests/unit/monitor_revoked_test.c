@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,55 +10,10 @@
 
 #include "bundles/base/file.h"
 #include "loader/monitor/revoked.h"
+#include "tests/unit/folder_fixture.h"
 
 #define ONE "1111111111111111111111111111111111111111111111111111111111111111"
 #define TWO "2222222222222222222222222222222222222222222222222222222222222222"
-
-static char folder[64];
-static int dir_fd = -1;
-static bool fail_rename;
-
-int __real_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags)
-{
-	if (fail_rename) {
-		errno = ENOSPC;
-		return -1;
-	}
-	return __real_renameat2(a, from, b, to, flags);
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	fail_rename = false;
-	snprintf(folder, sizeof(folder), "/tmp/obs-revoked.XXXXXX");
-	if (!mkdtemp(folder))
-		return -1;
-	dir_fd = open(folder, O_RDONLY | O_DIRECTORY);
-	return dir_fd < 0;
-}
-
-static int drop(const char *name, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st, (void)kind, (void)ftw;
-	return remove(name);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	close(dir_fd);
-	return nftw(folder, drop, 4, FTW_DEPTH | FTW_PHYS);
-}
-
-static void write_file(const char *text, size_t size)
-{
-	OWN_FD int fd = openat(dir_fd, "revoked", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-	assert_int_equal(write(fd, text, size), (ssize_t)size);
-}
 
 static void file_is(const char *expected)
 {
@@ -87,7 +41,7 @@ static void read_missing_is_empty(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(revoked_read(dir_fd, &r, &e), 0);
+	assert_int_equal(revoked_read(folder_fd, &r, &e), 0);
 	assert_int_equal(r.count, 0);
 }
 
@@ -99,8 +53,8 @@ static void read_comments_and_blanks_are_understood(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	write_file(text, sizeof(text) - 1);
-	assert_int_equal(revoked_read(dir_fd, &r, &e), 0);
+	folder_write("revoked", text, sizeof(text) - 1);
+	assert_int_equal(revoked_read(folder_fd, &r, &e), 0);
 	assert_int_equal(r.count, 2);
 	assert_string_equal(revoked_find(&r, &one)->note, "lost # twice");
 	assert_string_equal(revoked_find(&r, &two)->note, "");
@@ -115,15 +69,15 @@ static void read_malformed_is_refused(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		struct revoked r = {0};
 		struct err e = ERR_INIT;
-		write_file(texts[i], strlen(texts[i]));
-		assert_int_equal(revoked_read(dir_fd, &r, &e), -1);
+		folder_write("revoked", texts[i], strlen(texts[i]));
+		assert_int_equal(revoked_read(folder_fd, &r, &e), -1);
 		assert_int_equal(e.code, ERR_POLICY_MALFORMED);
 		assert_null(r.one);
 	}
 	struct revoked r = {0};
 	struct err e = ERR_INIT;
-	write_file(ONE "\n\0" TWO "\n", 2 * 65 + 1);
-	assert_int_equal(revoked_read(dir_fd, &r, &e), -1);
+	folder_write("revoked", ONE "\n\0" TWO "\n", 2 * 65 + 1);
+	assert_int_equal(revoked_read(folder_fd, &r, &e), -1);
 	assert_int_equal(e.code, ERR_POLICY_MALFORMED);
 }
 
@@ -134,13 +88,13 @@ static void add_then_drop_keeps_the_rest(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(revoked_add(dir_fd, &one, "first", &e), 0);
+	assert_int_equal(revoked_add(folder_fd, &one, "first", &e), 0);
 	file_is(ONE " # first\n");
-	write_file(text, sizeof(text) - 1);
-	assert_int_equal(revoked_add(dir_fd, &one, "again", &e), 0);
+	folder_write("revoked", text, sizeof(text) - 1);
+	assert_int_equal(revoked_add(folder_fd, &one, "again", &e), 0);
 	file_is("# mine\n" TWO "# stays\n" ONE " # again\n");
-	assert_int_equal(revoked_add(dir_fd, &one, "twice", &e), 0);
-	assert_int_equal(revoked_drop(dir_fd, &one, &e), 0);
+	assert_int_equal(revoked_add(folder_fd, &one, "twice", &e), 0);
+	assert_int_equal(revoked_drop(folder_fd, &one, &e), 0);
 	file_is("# mine\n" TWO "# stays\n");
 }
 
@@ -150,16 +104,16 @@ static void add_failed_rename_keeps_the_old_one(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(revoked_add(dir_fd, &two, "stays", &e), 0);
-	fail_rename = true;
-	assert_int_equal(revoked_add(dir_fd, &one, "", &e), -1);
-	assert_int_equal(revoked_drop(dir_fd, &two, &e), -1);
+	assert_int_equal(revoked_add(folder_fd, &two, "stays", &e), 0);
+	folder_rename_fails = folder_is_full;
+	assert_int_equal(revoked_add(folder_fd, &one, "", &e), -1);
+	assert_int_equal(revoked_drop(folder_fd, &two, &e), -1);
 	file_is(TWO " # stays\n");
 }
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, folder_set_up, folder_tear_down)
 	const struct CMUnitTest tests[] = {
 	    TEST(read_missing_is_empty),
 	    TEST(read_comments_and_blanks_are_understood),

@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,53 +9,8 @@
 #include <cmocka.h>
 
 #include "loader/monitor/state_json.h"
+#include "tests/unit/folder_fixture.h"
 #include "tests/unit/no_memory.h"
-
-static char folder[64];
-static bool fail_rename;
-
-int __real_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags);
-int __wrap_renameat2(int a, const char *from, int b, const char *to, unsigned flags)
-{
-	if (fail_rename) {
-		errno = ENOSPC;
-		return -1;
-	}
-	return __real_renameat2(a, from, b, to, flags);
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	fail_rename = false;
-	snprintf(folder, sizeof(folder), "/tmp/obs-state.XXXXXX");
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int drop(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return nftw(folder, drop, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void write_file(const char *name, const char *text)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	OWN_FILE FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	fputs(text, f);
-}
 
 static bool exists(const char *name)
 {
@@ -142,7 +96,7 @@ static void save_failed_rename_keeps_the_old_one(void **unused)
 	assert_int_equal(state_save(&s, &e), 0);
 	assert_int_equal(state_add(&s, "obs/third", &b, &e), 0);
 	b->highest = 1;
-	fail_rename = true;
+	folder_rename_fails = folder_is_full;
 	assert_int_equal(state_save(&s, &e), -1);
 	assert_int_equal(e.code, ERR_STATE_IO);
 	assert_int_equal(e.errnum, ENOSPC);
@@ -191,7 +145,7 @@ static void open_malformed_is_empty_and_says_so(void **unused)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct state s = STATE_INIT;
 		struct err e = ERR_INIT;
-		write_file("state.json", cases[i].json);
+		folder_write("state.json", cases[i].json, strlen(cases[i].json));
 		if (cases[i].code == ERR_STATE_CORRUPT) {
 			assert_int_equal(state_open(folder, &s, &e), 0);
 			assert_string_not_equal(s.damage, "");
@@ -252,7 +206,7 @@ static void sweep_removes_what_state_does_not_name(void **unused)
 	assert_int_equal(state_store(&s, "obs/network", 6, "b", 1, &e), 0);
 	assert_int_equal(state_store(&s, "obs/removed", 3, "c", 1, &e), 0);
 	assert_int_equal(state_store(&s, "gone/away", 1, "d", 1, &e), 0);
-	write_file(".state.json.0123456789abcdef", "x");
+	folder_write(".state.json.0123456789abcdef", "x", 1);
 	assert_int_equal(state_sweep(&s, &e), 0);
 	assert_true(exists("bundles/obs/network/5.tar"));
 	assert_false(exists("bundles/obs/network/6.tar"));
@@ -315,7 +269,7 @@ static void state_without_memory_is_an_error(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, folder_set_up, folder_tear_down)
 	const struct CMUnitTest tests[] = {
 	    TEST(open_missing_is_empty),
 	    TEST(save_then_open_is_equal),
