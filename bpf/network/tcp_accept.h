@@ -54,13 +54,14 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_accept_end", 0) OBS_SINCE("5.5") SEC("fexit/in
 	return 0;
 }
 
-/* In the process of a connection. False where a filter leaves it out: c is gone then. */
+/* In the process of a connection. False where a filter leaves it out: c is gone then. Without a file's socket nobody accepted it,
+ * and it ends with its listener. */
 static __always_inline bool on_process(struct sock *sk, struct conn *c)
 {
 	struct obs_endpoint endpoint;
 	__u64 key = (__u64)sk;
 
-	if (c->owner != OWNER_NONE)
+	if (c->owner != OWNER_NONE || !sk->sk_socket)
 		return true;
 	obs_process_fill(&c->process);
 	if (!obs_process_wanted(&c->process)) {

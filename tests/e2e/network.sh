@@ -112,6 +112,25 @@ check_failed timed_out timed_out 7105
 attempt 10.99.0.1 7106 0.5
 check_failed cancelled cancelled 7106
 
+# ---- a connection that nobody accepts ends with its listener ----
+mkfifo "$E2E_TMP/unaccepted"
+"${IN_B[@]}" python3 -c 'import socket, sys
+s = socket.socket(); s.bind(("10.77.0.2", 7110)); s.listen(8); print("ready", flush=True); sys.stdin.read()' \
+	<"$E2E_TMP/unaccepted" >"$E2E_TMP/listening" &
+LISTENING=$!
+exec 7>"$E2E_TMP/unaccepted"
+wait_for 5 grep -q ready "$E2E_TMP/listening"
+"${IN_A[@]}" python3 -c 'import socket
+s = socket.create_connection(("10.77.0.2", 7110)); print(s.getsockname()[1], flush=True)
+try: s.recv(1)
+except ConnectionResetError: pass' >"$E2E_TMP/waiting" 7>&- &
+WAITING=$!
+wait_for 5 grep -q . "$E2E_TMP/waiting"
+exec 7>&-
+wait "$LISTENING" "$WAITING"
+check_field unaccepted_is_nobodys null '.event == "tcp.close" and .network.local.port == 7110' .process.pid
+check_seen unaccepted_is_not_accepted 0 '.event == "tcp.accept" and .network.local.port == 7110'
+
 # ---- what the other end's kernel did with the SYN to a closed port ----
 if kernel_has_enum skb_drop_reason; then
 	check_field drop_reason no_socket '.event == "tcp.drop" and .network.local.port == 7101' .tcp.drop_reason

@@ -116,12 +116,15 @@ struct sock_common {
 	refcount_t skc_refcnt;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_type, sk_protocol;
 	int sk_err;
 	__u32 sk_ack_backlog, sk_max_ack_backlog;
 	__u8 sk_shutdown;
+	struct socket *sk_socket;
 };
 
 struct socket {
