@@ -19,6 +19,8 @@ struct callees {
 	/* A called function put what may be a pointer into its caller's stack. Found out at the end: then all is done again
 	 * with `wary` set, and each call makes its caller forget all of its stack. */
 	bool planted, wary;
+	struct state *states; /* of the labels of the function that is looked at; memory stays for the next one */
+	size_t room;
 	struct callee {
 		struct value argument[6]; /* r1 to r5 */
 		bool reached, pending;
@@ -28,7 +30,7 @@ struct callees {
 struct analysis {
 	const struct code_section *section;
 	size_t first, count;
-	struct state **label; /* by instruction, NULL where no jump goes */
+	uint16_t *label; /* by instruction: which of the states, from 1; 0 where no jump goes */
 	size_t labels;
 	uint8_t *pending;
 	size_t steps;
@@ -132,6 +134,30 @@ static void call(struct analysis *a, struct state *s, size_t at)
 
 /* ---- the order of things ---- */
 
+static struct state *state_at(const struct analysis *a, size_t at)
+{
+	return a->label[at] ? &a->callees->states[a->label[at] - 1] : NULL;
+}
+
+static bool add_label(struct analysis *a, size_t at, const struct state *s)
+{
+	struct callees *c = a->callees;
+
+	if (a->labels == MAX_LABELS)
+		return false;
+	if (a->labels == c->room) {
+		size_t room = c->room ? 2 * c->room : 32;
+		struct state *grown = reallocarray(c->states, room, sizeof(*grown));
+		if (!grown)
+			return false;
+		c->states = grown;
+		c->room = room;
+	}
+	c->states[a->labels] = *s;
+	a->label[at] = (uint16_t)++a->labels;
+	return true;
+}
+
 static void flow_to(struct analysis *a, size_t target, const struct state *s)
 {
 	struct state *known;
@@ -140,16 +166,12 @@ static void flow_to(struct analysis *a, size_t target, const struct state *s)
 		a->lost = true;
 		return;
 	}
-	if (!a->label[target]) {
-		if (++a->labels > MAX_LABELS || !(a->label[target] = malloc(sizeof(*known)))) {
-			a->lost = true;
-			return;
-		}
-		*a->label[target] = *s;
+	known = state_at(a, target);
+	if (!known) {
+		a->lost = !add_label(a, target, s);
 		a->pending[target] = 1;
 		return;
 	}
-	known = a->label[target];
 	bool changed = values_join(known->reg, s->reg, REGISTERS);
 	if (frame_join(known, s) || changed)
 		a->pending[target] = 1;
@@ -268,7 +290,7 @@ static bool step(struct analysis *a, struct state *s, size_t *at)
 
 static void run_from(struct analysis *a, size_t at)
 {
-	struct state s = *a->label[at];
+	struct state s = *state_at(a, at);
 	bool more = true;
 
 	for (bool first = true; more && !a->lost; first = false) {
@@ -321,12 +343,10 @@ static int flow_of_function(struct callees *callees, const struct code_function 
 	if (f->count > MAX_INSNS) {
 		a.lost = true;
 	} else {
-		a.label = calloc(f->count + 1, sizeof(struct state *));
+		a.label = calloc(f->count + 1, sizeof(*a.label));
 		a.pending = calloc(f->count + 1, 1);
 		status = a.label && a.pending ? analyse(&a, arguments, e) : err_errno(e, ERR_NOMEM, "flow");
 	}
-	for (size_t i = 0; a.label && i < f->count; i++)
-		free(a.label[i]);
 	free(a.label);
 	free(a.pending);
 	if (a.lost)
@@ -378,6 +398,17 @@ static int flow_once(struct callees *callees, const char *name, struct flow *flo
 	return flow_of_callees(callees, flow, e);
 }
 
+static int flow_twice(struct callees *callees, const char *name, struct flow *flow, struct err *e)
+{
+	if (flow_once(callees, name, flow, e))
+		return -1;
+	if (!callees->planted)
+		return 0;
+	memset(callees->function, 0, callees->code->function_count * sizeof(*callees->function));
+	callees->wary = true;
+	return flow_once(callees, name, flow, e);
+}
+
 int flow_of_program(const struct code *code, const char *name, struct flow *out, struct err *e)
 {
 	OWN_FREE struct callee *function = calloc(code->function_count + 1, sizeof(*function));
@@ -386,14 +417,10 @@ int flow_of_program(const struct code *code, const char *name, struct flow *out,
 
 	if (!function)
 		return err_errno(e, ERR_NOMEM, "flow");
-	if (flow_once(&callees, name, &flow, e))
+	int status = flow_twice(&callees, name, &flow, e);
+	free(callees.states);
+	if (status)
 		return -1;
-	if (callees.planted) {
-		memset(function, 0, code->function_count * sizeof(*function));
-		callees.wary = true;
-		if (flow_once(&callees, name, &flow, e))
-			return -1;
-	}
 	*out = flow;
 	return 0;
 }
