@@ -18,7 +18,7 @@ enum {
 	STOP_MS = 2500, /* a second for a bundle that leaves, one for what is queued */
 	QUEUE_MAX = 16384,
 	OPEN_WINDOW_MS = 1000,
-	CUT_MS = 1000,
+	CUT_MS = 5000, /* it may have to be given a processor first, and its end costs more than the wait */
 	OPENS_A_WINDOW = 2000,
 	MESSAGES_A_TURN = 64,
 };
