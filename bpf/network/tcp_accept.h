@@ -1,5 +1,5 @@
 /* Who serves a connection: accept() tells, in the kernel where that can be hooked, else by its system calls. Where neither
- * comes by (io_uring on a kernel without fexit), the process is known when it closes, and accept is told then. */
+ * comes by (io_uring on a kernel without fexit), the process is known when it closes. */
 #ifndef NETWORK_TCP_ACCEPT_H
 #define NETWORK_TCP_ACCEPT_H
 
@@ -28,7 +28,6 @@ static __always_inline bool on_accept(__u64 key, __u64 cookie, struct obs_proces
 		c->process = *process;
 		c->owner = OWNER_SURE;
 		c->role = role__server;
-		c->accept_sent = 1;
 	}
 	return true;
 }
@@ -58,23 +57,16 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_accept_end", 0) OBS_SINCE("5.5") SEC("fexit/in
  * and it ends with its listener. */
 static __always_inline bool on_process(struct sock *sk, struct conn *c)
 {
-	struct obs_endpoint endpoint;
 	__u64 key = (__u64)sk;
 
 	if (c->owner != OWNER_NONE || !sk->sk_socket)
 		return true;
 	obs_process_fill(&c->process);
-	if (!obs_process_wanted(&c->process)) {
-		bpf_map_delete_elem(&conns, &key);
-		return false;
-	}
 	c->owner = OWNER_USER;
-	if (c->accept_sent || c->role != role__server || !c->established_ns)
+	if (obs_process_wanted(&c->process))
 		return true;
-	c->accept_sent = 1;
-	if (tcp_wanted(c, sk, &endpoint))
-		accept_send(&c->process, &endpoint);
-	return true;
+	bpf_map_delete_elem(&conns, &key);
+	return false;
 }
 
 static __always_inline int on_accepted(long fd)

@@ -16,8 +16,7 @@ struct conn {
 	__u64 established_ns; /* 0: opened before the attach */
 	__u64 flow_ns;        /* last tcp.flow */
 	__u8 owner, role, closed_by, reset;
-	__u8 accept_sent;
-	__u8 reserved[3];
+	__u8 reserved[4];
 };
 
 /* Not the sockets' own storage: to make and free that costs four times as much. */

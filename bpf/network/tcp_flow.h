@@ -34,7 +34,6 @@ OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_ite
 		return 0;
 	obs_process_of(&c->process, task);
 	c->owner = OWNER_SURE;
-	c->accept_sent = 1;
 	if (state == TCP_LISTEN)
 		c->role = role__listener;
 	return 0;
