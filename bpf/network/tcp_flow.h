@@ -40,32 +40,24 @@ OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_ite
 }
 
 #define WALK_NS 1000000000ULL
-#define SWEEP_NS (60 * WALK_NS)
-
-struct walk {
-	__u64 now;
-	__u64 oldest_ns; /* of what each connection's interval began with */
-};
 
 /* sk is an address that was kept: whatever stands there now may be read, and is the connection's if the number before and
  * after is. */
-static __always_inline void on_flow(struct sock *sk, struct conn *c, struct walk *w)
+static __always_inline void on_flow(struct sock *sk, struct conn *c)
 {
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	__u64 since, cookie, now = w->now, interval = (__u64)flow_interval_ms * 1000000;
+	__u64 now, since, cookie, interval = (__u64)flow_interval_ms * 1000000;
 	struct obs_endpoint endpoint;
 	struct tcp_counters counters;
 	struct tcp_flow *e;
 
 	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_SENT || state == TCP_SYN_RECV)
 		return;
+	now = bpf_ktime_get_ns();
 	since = c->flow_ns ? c->flow_ns : c->established_ns;
 	/* Walks are a second apart, give or take: what is nearly due would else wait for the next one. */
-	if (now - since + WALK_NS / 2 < interval) {
-		if (since < w->oldest_ns)
-			w->oldest_ns = since;
+	if (now - since + WALK_NS / 2 < interval)
 		return;
-	}
 	tcp_count(&counters, c, (struct tcp_sock *)sk, now, false);
 	if (!obs_endpoint_fill(&endpoint, sk, obs_transport__tcp))
 		return;
@@ -85,53 +77,26 @@ static __always_inline void on_flow(struct sock *sk, struct conn *c, struct walk
 	obs_submit(&events, e);
 }
 
-/* A socket that went unseen has left its state: it has no references, or its memory is another's by now. */
-static __always_inline void on_known(__u64 key, struct conn *c, struct walk *w)
+/* Of each connection that is known, in whatever network namespace it is. A socket that went unseen has left its state: it has
+ * no references, or its memory is another's by now. */
+OBS_OPTIONAL OBS_SINCE("5.9") OBS_ATTACH("map=conns interval_ms=1000")
+    SEC("iter/bpf_map_elem") int tcp_flows(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct sock *sk = (struct sock *)key;
-
-	if (!BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter) ||
-	    (c->cookie && c->cookie != BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
-		bpf_map_delete_elem(&conns, &key);
-	else if (tcp_events)
-		on_flow(sk, c, w);
-}
-
-static long walk_one(struct bpf_map *map, __u64 *key, struct conn *c, struct walk *w)
-{
-	on_known(*key, c, w);
-	return 0;
-}
-
-static volatile __u64 walked_ns, oldest_ns;
-
-/* Of each connection that is known, in whatever network namespace it is; an iterator for the sake of being run on an interval.
- * To walk the map, which has room for many, was most of what an idle host spent: so only when an interval may be over. */
-OBS_OPTIONAL OBS_ALTERNATIVE("tcp_flow", 0) OBS_SINCE("5.13") OBS_ATTACH("interval_ms=1000")
-    SEC("iter/bpf_map") int tcp_flows(struct bpf_iter__bpf_map *ctx)
-{
-	__u64 since = oldest_ns < walked_ns ? oldest_ns : walked_ns;
-	struct walk w = {.now = bpf_ktime_get_ns()};
-
-	if (ctx->meta->seq_num || (w.now - since + WALK_NS / 2 < (__u64)flow_interval_ms * 1000000 &&
-				   w.now - walked_ns < SWEEP_NS))
-		return 0;
-	w.oldest_ns = w.now;
-	bpf_for_each_map_elem(&conns, walk_one, &w, 0);
-	walked_ns = w.now;
-	oldest_ns = w.oldest_ns;
-	return 0;
-}
-
-OBS_OPTIONAL OBS_ALTERNATIVE("tcp_flow", 1) OBS_SINCE("5.9") OBS_ATTACH("map=conns interval_ms=1000")
-    SEC("iter/bpf_map_elem") int tcp_flows_each(struct bpf_iter__bpf_map_elem *ctx)
-{
-	struct walk w = {.now = bpf_ktime_get_ns()};
 	struct conn *c = ctx->value;
-	__u64 *key = ctx->key;
+	__u64 *at = ctx->key, key;
+	struct sock *sk;
 
-	if (key && c)
-		on_known(*key, c, &w);
+	if (!at || !c)
+		return 0;
+	key = *at;
+	sk = (struct sock *)key;
+	if (!BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter) ||
+	    (c->cookie && c->cookie != BPF_CORE_READ(sk, __sk_common.skc_cookie.counter))) {
+		bpf_map_delete_elem(&conns, &key);
+		return 0;
+	}
+	if (tcp_events)
+		on_flow(sk, c);
 	return 0;
 }
 
