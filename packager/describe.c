@@ -95,7 +95,7 @@ static int fill_event(struct describing *d, uint32_t type, const char *name, str
 	added->size = t->size;
 	if (!(added->name = copy(name, e)) || !(added->object = copy(d->object, e)))
 		return -1;
-	struct field_table table = {&added->fields, &added->field_count, t->size, name};
+	struct field_table table = {&added->fields, &added->field_count, t->size, name, 0};
 	if (describe_struct(d, &table, type, FIRST_MEMBER, "", 0, e))
 		return -1;
 	return describe_check_names(added->fields, added->field_count, NULL, 0, e);
@@ -139,7 +139,7 @@ static bool one_of(const char *text, const char *const *words, size_t count)
 /* Fields of a map's key or value: of its struct, or one of a scalar, named by a tag. index: an array's key, which needs
  * no name. */
 static int map_fields(struct describing *d, const struct object_map *map, const char *tag, uint32_t type,
-		      const struct field_table *table, bool index, struct err *e)
+		      struct field_table *table, bool index, struct err *e)
 {
 	const struct btf *btf = d->o->btf;
 	const struct btf_type *t;
@@ -199,8 +199,8 @@ static int describe_sample(struct describing *d, const struct object_map *map, s
 		return err_set(e, ERR_BUILD_OUTPUT, "key or value of more than %d bytes", EVENT_MAX_BYTES);
 	if (!(out->event = copy(event, e)) || sample_times(d, map, out, e))
 		return -1;
-	struct field_table keys = {&out->key_fields, &out->key_field_count, map->map.key_size, title};
-	struct field_table values = {&out->value_fields, &out->value_field_count, map->map.value_size, title};
+	struct field_table keys = {&out->key_fields, &out->key_field_count, map->map.key_size, title, 0};
+	struct field_table values = {&out->value_fields, &out->value_field_count, map->map.value_size, title, 0};
 	if (map_fields(d, map, "key", map->key_type, &keys, array, e) ||
 	    map_fields(d, map, "value", map->value_type, &values, false, e))
 		return -1;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEMBERS_MAX = 1024 };
+enum { MEMBERS_MAX = 1024 }; /* of one table, with those of nested structs */
 
 /* What a member looks like once typedefs and array levels are off. */
 struct shape {
@@ -415,7 +415,7 @@ struct member {
 };
 
 /* Adds one member; *out is its index in the table, -1 if it became several fields. */
-static int add_member(struct describing *d, const struct field_table *table, const struct member *m, const char *prefix,
+static int add_member(struct describing *d, struct field_table *table, const struct member *m, const char *prefix,
 		      int32_t *out, struct err *e)
 {
 	const struct btf *btf = d->o->btf;
@@ -496,14 +496,16 @@ static int resolve_lengths(struct describing *d, const struct field_table *table
 	return 0;
 }
 
-int describe_struct(struct describing *d, const struct field_table *table, uint32_t type, unsigned first_member,
+int describe_struct(struct describing *d, struct field_table *table, uint32_t type, unsigned first_member,
 		    const char *prefix, uint32_t base, struct err *e)
 {
 	const struct btf *btf = d->o->btf;
 	const struct btf_type *t = btf__type_by_id(btf, type);
 	unsigned count = btf_vlen(t);
 
-	if (count > MEMBERS_MAX)
+	/* BTF made by hand can let a struct hold itself. */
+	table->members += count;
+	if (table->members > MEMBERS_MAX)
 		return err_set(e, ERR_BUILD_FIELD, "%s has more than %d members", table->title, MEMBERS_MAX);
 	OWN_FREE int32_t *index = calloc(count + 1, sizeof(*index));
 	if (!index)

@@ -42,8 +42,10 @@ static int verify(const struct options *o, struct err *e)
 	if (!answer)
 		return 0;
 	view_time(json_object_get(answer, "since"), since, sizeof(since));
-	printf("the audit log holds: %" PRIu64 " lines in %" PRIu64 " files since %s\n", view_number(answer, "lines"),
-	       view_number(answer, "files"), since);
+	printf("the audit log holds: %" PRIu64 " lines in %" PRIu64 " files since ", view_number(answer, "lines"),
+	       view_number(answer, "files"));
+	view_put(since);
+	fputc('\n', stdout);
 	if (view_number(answer, "removed"))
 		printf("%" PRIu64 " lines before them were removed with the oldest files\n",
 		       view_number(answer, "removed"));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <bpf/btf.h>
 #include <cmocka.h>
 
 #include "packager/packager.h"
@@ -13,21 +14,37 @@
 static const char program[] =
     "SEC(\"tp_btf/sched_process_exec\") int prog(void *c) { return 0; }\nOBS_LICENSE(\"GPL\");\n";
 
-/* Describes an object with these declarations; the manifest is the caller's. */
-static int describe_text_of(const char *declarations, struct manifest **out, struct err *e)
+/* The object of these declarations; *elf is what it lies in. Both are the caller's. */
+static struct object *compile(const char *declarations, uint8_t **elf)
 {
-	static struct definition definition = {.folder = (char *)(uintptr_t) "/nonexistent"};
 	char source[8192];
 	struct object *o = NULL;
+	struct err e = ERR_INIT;
 	size_t size;
 
 	snprintf(source, sizeof(source), "#include <obs/obs.h>\n%s%s", declarations, program);
-	uint8_t *elf = bpf_compile(source, &size);
-	assert_int_equal(object_read("t", elf, size, &o, e), 0);
+	*elf = bpf_compile(source, &size);
+	assert_int_equal(object_read("t", *elf, size, &o, &e), 0);
+	return o;
+}
+
+static int describe_object(const struct object *o, struct manifest **out, struct err *e)
+{
+	static struct definition definition = {.folder = (char *)(uintptr_t) "/nonexistent"};
+
 	*out = calloc(1, sizeof(**out));
 	assert_non_null(*out);
 	struct describing d = {.definition = &definition, .source = "t.bpf.c", .object = "t", .o = o, .m = *out};
-	int status = describe(&d, e);
+	return describe(&d, e);
+}
+
+/* Describes an object with these declarations; the manifest is the caller's. */
+static int describe_text_of(const char *declarations, struct manifest **out, struct err *e)
+{
+	uint8_t *elf;
+	struct object *o = compile(declarations, &elf);
+	int status = describe_object(o, out, e);
+
 	object_free(&o);
 	free(elf);
 	return status;
@@ -226,6 +243,28 @@ static void describe_what_cannot_be_is_refused(void **state)
 	}
 }
 
+/* No compiler makes such BTF; an author may. */
+static void describe_a_struct_that_holds_itself_is_refused(void **state)
+{
+	struct err e = ERR_INIT;
+	struct manifest *m;
+	uint8_t *elf;
+
+	(void)state;
+	struct object *o = compile("struct other { int a; };\nstruct self { struct other in; };\n"
+				   "struct ev { struct obs_header h; struct self s; } OBS_EVENT(ev, 1, \"t.ev\");\n"
+				   "OBS_RING(r, 65536);\n",
+				   &elf);
+	int32_t self = btf__find_by_name_kind(o->btf, "self", BTF_KIND_STRUCT);
+	assert_true(self > 0);
+	btf_members(btf__type_by_id(o->btf, (uint32_t)self))->type = (uint32_t)self;
+	assert_int_equal(describe_object(o, &m, &e), -1);
+	assert_int_equal(e.code, ERR_BUILD_FIELD);
+	manifest_free(&m);
+	object_free(&o);
+	free(elf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +272,7 @@ int main(void)
 	    cmocka_unit_test(describe_samples_have_keys_values_and_intervals),
 	    cmocka_unit_test(describe_params_have_bounds_and_defaults),
 	    cmocka_unit_test(describe_what_cannot_be_is_refused),
+	    cmocka_unit_test(describe_a_struct_that_holds_itself_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
