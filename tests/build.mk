@@ -86,6 +86,8 @@ tests/bin/monitor_target_src := tests/unit/monitor_target_test.c
 tests/bin/monitor_target_libs := kernel base
 tests/bin/monitor_target_pkgs := libelf zlib cmocka
 E2E_TESTS += interfaces lifecycle privileges
+# In a network of their own, with names of their own in the kernel: one does not see the other.
+E2E_BESIDE += crash_steps faults
 E2E_TESTS += crash crash_steps faults host taken_over readers upgrades upgrades_failing upgrades_network
 e2e_programs += tests/bin/kill_at tests/bin/faulty_monitor tests/bin/evil_worker
 tests/bin/evil_worker_src := tests/e2e/tools/evil_worker.c

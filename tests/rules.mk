@@ -1,6 +1,7 @@
 # How tests run. What there is to run is in tests/build.mk:
 #   UNIT_TESTS    tests/unit/<name>_test.c, with tests/bin/<name>_src, _libs, _pkgs
 #   E2E_TESTS     tests/e2e/<name>.sh; e2e_programs: what they run beside what is installed
+#   E2E_BESIDE    those of them that need not have the host for themselves
 # and in tests/fuzz/build.mk: FUZZ_TARGETS
 
 FUZZ_SECONDS ?= 60
@@ -43,14 +44,14 @@ check: deps
 test-programs: $(addprefix $(BUILD)/,$(TEST_PROGRAMS))
 
 check-run: all test-programs
-	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs \
+	$(Q)BUILD=$(BUILD) TEST_BESIDE="$(E2E_BESIDE)" tests/run.sh $(BUILD)/tests/logs \
 		$(if $(TESTS),$(TESTS),$(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS)) $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS)))
 
 check-unit: all test-programs
-	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS))
+	$(Q)BUILD=$(BUILD) TEST_BESIDE="$(E2E_BESIDE)" tests/run.sh $(BUILD)/tests/logs $(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS))
 
 check-e2e: all $(BUILD)/tests/bin/reject $(addprefix $(BUILD)/,$(e2e_programs))
-	$(Q)BUILD=$(BUILD) tests/run.sh $(BUILD)/tests/logs $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS))
+	$(Q)BUILD=$(BUILD) TEST_BESIDE="$(E2E_BESIDE)" tests/run.sh $(BUILD)/tests/logs $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS))
 
 check-vm: all test-programs
 	$(Q)BUILD=$(BUILD) tests/vm/run.sh

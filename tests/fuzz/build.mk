@@ -2,11 +2,14 @@
 # the build makes in fuzz/<name>.seeds/, with the dictionary tests/fuzz/<name>.dict.
 #   fuzz/<name>_src     further sources
 #   fuzz/<name>_reach   the files that the target is there for: what `make fuzz-coverage` counts
+#   FUZZ_OUTSIDE        those whose input comes from whom nobody trusts: a bundle's maker, a worker taken over, subscribers, the
+#                       network; the others read what a signature, the daemon or the author stands for
 #   FUZZ_NO_DICT        those without a dictionary, whose input is numbers of fixed structs: no word of a dictionary
 #                       would be looked for in them
 
-FUZZ_TARGETS := archive manifest cms policy object param control state unpacked monitor_msg supervisor elf worker_msg \
-	subscriber request decode dns pretty answer definition inspect
+FUZZ_OUTSIDE := archive manifest cms policy control monitor_msg worker_msg subscriber request decode dns
+FUZZ_INSIDE := object param state unpacked supervisor elf pretty answer definition inspect
+FUZZ_TARGETS := $(FUZZ_OUTSIDE) $(FUZZ_INSIDE)
 FUZZ_NO_DICT := decode monitor_msg supervisor worker_msg
 
 fuzz/archive_libs := bundles base
