@@ -60,9 +60,6 @@ struct {
 
 static const struct lookup no_lookup;
 
-/* Whether there may be a lookup: walking the empty map was most of what an idle host spent on the bundle. */
-static volatile bool lookups_open;
-
 struct dns_message {
 	__u32 offset; /* in the packet */
 	__u32 here;   /* bytes that this packet has of it */
@@ -95,7 +92,6 @@ static __always_inline void dns_question(struct __sk_buff *skb, const struct pac
 		obs_count_lost(OBS_LOST_MAP);
 		return;
 	}
-	lookups_open = true;
 	lookup->process = o->process;
 	lookup->endpoint = p->endpoint;
 	lookup->first_ns = now;
@@ -194,7 +190,8 @@ static __always_inline void dns_datagram(struct __sk_buff *skb, const struct pac
 
 struct unanswered {
 	__u64 now, timeout_ns;
-	bool report, left;
+	__u64 oldest_ns; /* of what stays */
+	bool report;
 };
 
 static long dns_sweep_one(struct bpf_map *map, struct lookup_key *key, struct lookup *lookup, struct unanswered *u)
@@ -202,7 +199,8 @@ static long dns_sweep_one(struct bpf_map *map, struct lookup_key *key, struct lo
 	struct dns_lookup *e;
 
 	if (u->now - lookup->last_ns < u->timeout_ns || !lookup->last_ns) {
-		u->left = true;
+		if (lookup->last_ns && lookup->last_ns < u->oldest_ns)
+			u->oldest_ns = lookup->last_ns;
 		return 0;
 	}
 	if (u->report) {
@@ -225,15 +223,15 @@ OBS_OPTIONAL OBS_SINCE("5.13") OBS_ATTACH("interval_ms=500")
 {
 	struct unanswered u = {};
 
-	if (ctx->meta->seq_num || !lookups_open)
+	if (ctx->meta->seq_num)
 		return 0;
-	lookups_open = false; /* before the walk: a question that comes meanwhile is not forgotten */
 	u.now = bpf_ktime_get_ns();
+	u.oldest_ns = u.now;
 	u.timeout_ns = (__u64)dns_timeout_ms * 1000000;
 	u.report = dns;
 	bpf_for_each_map_elem(&lookups, dns_sweep_one, &u, 0);
-	if (u.left)
-		lookups_open = true;
+	/* What is asked from now on has its time before it. */
+	obs_iterator_rest(ctx->meta, u.oldest_ns + u.timeout_ns);
 	return 0;
 }
 

@@ -40,13 +40,18 @@ OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_ite
 }
 
 #define WALK_NS 1000000000ULL
+/* What has no socket any more keeps its place no longer than this. */
+#define REST_NS (60 * WALK_NS)
+
+/* When the first of what the walk has seen is due: walking each second was most of what an idle host spent. */
+static __u64 flow_due_ns;
 
 /* sk is an address that was kept: whatever stands there now may be read, and is the connection's if the number before and
  * after is. */
 static __always_inline void on_flow(struct sock *sk, struct conn *c)
 {
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	__u64 now, since, cookie, interval = (__u64)flow_interval_ms * 1000000;
+	__u64 now, since, due, cookie, interval = (__u64)flow_interval_ms * 1000000;
 	struct obs_endpoint endpoint;
 	struct tcp_counters counters;
 	struct tcp_flow *e;
@@ -56,8 +61,12 @@ static __always_inline void on_flow(struct sock *sk, struct conn *c)
 	now = bpf_ktime_get_ns();
 	since = c->flow_ns ? c->flow_ns : c->established_ns;
 	/* Walks are a second apart, give or take: what is nearly due would else wait for the next one. */
-	if (now - since + WALK_NS / 2 < interval)
+	due = since + interval - WALK_NS / 2;
+	if (now < due) {
+		if (due < flow_due_ns)
+			flow_due_ns = due;
 		return;
+	}
 	tcp_count(&counters, c, (struct tcp_sock *)sk, now, false);
 	if (!obs_endpoint_fill(&endpoint, sk, obs_transport__tcp))
 		return;
@@ -86,8 +95,16 @@ OBS_OPTIONAL OBS_SINCE("5.9") OBS_ATTACH("map=conns interval_ms=1000")
 	__u64 *at = ctx->key, key;
 	struct sock *sk;
 
-	if (!at || !c)
+	if (!ctx->meta->seq_num) {
+		__u64 rest = (__u64)flow_interval_ms * 1000000 - WALK_NS / 2;
+
+		/* A connection that opens from now on, or is told of now, is not due before. */
+		flow_due_ns = bpf_ktime_get_ns() + (rest < REST_NS ? rest : REST_NS);
+	}
+	if (!at || !c) {
+		obs_iterator_rest(ctx->meta, flow_due_ns);
 		return 0;
+	}
 	key = *at;
 	sk = (struct sock *)key;
 	if (!BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter) ||

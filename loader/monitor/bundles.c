@@ -395,7 +395,8 @@ static void look_again(struct bundle *bundle, const char *name, const char *para
 {
 	struct err e = ERR_INIT;
 
-	if (kernel_run_once_iterators(bundle->kernel, &e)) {
+	bundle->iterate_ms = 0;
+	if (kernel_iterate_again(bundle->kernel, &e)) {
 		err_wrap(&e, "%s: after %s was set", name, param);
 		log_err(LOG_LEVEL_WARNING, &e);
 	}

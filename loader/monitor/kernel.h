@@ -128,12 +128,13 @@ MUST_CHECK int kernel_interface_attach(struct kernel_bundle *kb, int index, stru
 void kernel_each_interface(const struct kernel_bundle *kb, bool refused_only, void (*each)(void *ctx, int index),
 			   void *ctx);
 
-/* Iterators with interval_ms: runs those that are due; *next_ms is when to call again (-1: never). */
+/* Iterators with interval_ms: runs those that are due; *next_ms is when to call again (-1: never). One may rest longer than
+ * its interval, an hour at most. */
 MUST_CHECK int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms, struct err *e);
 
-/* Iterators without interval_ms: attaching has run them once; again after a parameter changed, since what it left out may be
- * wanted now. */
-MUST_CHECK int kernel_run_once_iterators(struct kernel_bundle *kb, struct err *e);
+/* After a parameter changed, since what it left out may be wanted now: runs the iterators without interval_ms, as attaching
+ * did; those with one are due. */
+MUST_CHECK int kernel_iterate_again(struct kernel_bundle *kb, struct err *e);
 
 /* One sentence if this machine cannot do BPF at all (no bpf(), no permission, no BTF): ERR_KERNEL_NO_BPF. */
 MUST_CHECK int kernel_probe(struct err *e);

@@ -78,6 +78,7 @@ struct kernel_prog {
 	struct interface_refusal *refusals;
 	size_t refusal_count;
 	uint64_t next_run_ms;   /* iterator with an interval */
+	uint64_t rest_until_ms; /* what its last run asked for; 0: nothing */
 	uint64_t probes_missed; /* of its links, when they were last asked */
 };
 

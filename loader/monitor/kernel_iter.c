@@ -3,9 +3,10 @@
 #include "loader/monitor/kernel_impl.h"
 #include "loader/monitor/loop.h"
 
-/* Iterators run when they are read: their output goes nowhere, what they have to say they write into rings and maps. */
+/* Iterators run when they are read: what they have to say they write into rings and maps. Output of just a __u64 is the time, as
+ * bpf_ktime_get_ns() has it, until when there is nothing to do; any other goes nowhere. */
 
-enum { ITER_MAX_BYTES = 64 << 20 };
+enum { ITER_MAX_BYTES = 64 << 20, REST_MAX_MS = 3600000 };
 
 int iter_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e)
 {
@@ -33,11 +34,12 @@ static int link_fd(const struct attachment *a)
 
 int iter_run(struct kernel_bundle *kb, size_t i, struct err *e)
 {
-	const struct kernel_prog *p = &kb->progs[i];
+	struct kernel_prog *p = &kb->progs[i];
 	static char sink[16384];
-	uint64_t total = 0;
+	uint64_t total = 0, rest_ns = 0;
 	char label[300];
 
+	p->rest_until_ms = 0;
 	for (size_t n = 0; n < p->attachment_count; n++) {
 		OWN_FD int fd = bpf_iter_create(link_fd(&p->attachments[n]));
 		if (fd < 0)
@@ -49,23 +51,41 @@ int iter_run(struct kernel_bundle *kb, size_t i, struct err *e)
 			if (got < 0)
 				return err_errno(e, ERR_KERNEL_ATTACH, "iterator %s",
 						 prog_label(kb, i, label, sizeof(label)));
+			if (total == 0 && got == sizeof(rest_ns))
+				memcpy(&rest_ns, sink, sizeof(rest_ns));
 			total += (uint64_t)got;
 			if (got == 0 || total > ITER_MAX_BYTES)
 				break;
 		}
 	}
+	if (total == sizeof(rest_ns))
+		p->rest_until_ms = rest_ns / 1000000;
 	return 0;
 }
 
-int kernel_run_once_iterators(struct kernel_bundle *kb, struct err *e)
+static bool is_iterator(const struct kernel_prog *p)
+{
+	return p->attached && strcmp(p->program->attach, "iter") == 0;
+}
+
+int kernel_iterate_again(struct kernel_bundle *kb, struct err *e)
 {
 	for (size_t i = 0; i < kb->prog_count; i++) {
-		const struct kernel_prog *p = &kb->progs[i];
-		if (p->attached && p->options.interval_ms == 0 && strcmp(p->program->attach, "iter") == 0 &&
-		    iter_run(kb, i, e))
+		struct kernel_prog *p = &kb->progs[i];
+		if (is_iterator(p) && p->options.interval_ms)
+			p->next_run_ms = 0;
+		else if (is_iterator(p) && iter_run(kb, i, e))
 			return -1;
 	}
 	return 0;
+}
+
+/* The first of its moments that is past now, and not before the end of its rest. */
+static uint64_t next_run(const struct kernel_prog *p, uint64_t now_ms)
+{
+	uint64_t rest_ms = loop_sooner(p->rest_until_ms, now_ms + REST_MAX_MS);
+
+	return loop_next(rest_ms > now_ms ? rest_ms - 1 : now_ms, p->options.interval_ms);
 }
 
 /* One iterator that fails does not keep the others from their turn; the first error is told. */
@@ -76,13 +96,12 @@ int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms
 
 	for (size_t i = 0; i < kb->prog_count; i++) {
 		struct kernel_prog *p = &kb->progs[i];
-		uint32_t interval = p->options.interval_ms;
-		if (!p->attached || interval == 0 || strcmp(p->program->attach, "iter") != 0)
+		if (!is_iterator(p) || p->options.interval_ms == 0)
 			continue;
 		if (p->next_run_ms <= now_ms) {
-			p->next_run_ms = loop_next(now_ms, interval);
 			if (iter_run(kb, i, result ? NULL : e))
 				result = -1;
+			p->next_run_ms = next_run(p, now_ms);
 		}
 		int64_t left = (int64_t)(p->next_run_ms - now_ms);
 		next = next < 0 || left < next ? left : next;

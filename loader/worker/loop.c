@@ -11,7 +11,8 @@
 
 enum {
 	EVENTS = 64,
-	TICK_MS = 100, /* also the longest that a record waits in a ring: programs wake us by bytes pending only */
+	TICK_MS = 100,  /* also the longest that a record waits in a ring: programs wake us by bytes pending only */
+	ALONE_MS = 500, /* the same while nobody waits for it: waking up is most of what an idle host spends */
 	NS_PER_MS = 1000000,
 	RING_BYTES_A_TURN = 32 << 10, /* about what a socket's buffer takes as lines, so that a quick reader keeps up */
 	SAMPLE_ENTRIES_A_TURN = 256,
@@ -111,7 +112,9 @@ static int turn(struct worker *w)
 		bundle_release(w->bundles[i]);
 	if (rings || replays)
 		return 0;
-	return samples ? SAMPLE_TURN_MS : TICK_MS;
+	if (samples)
+		return SAMPLE_TURN_MS;
+	return server_is_alone(w->server) ? ALONE_MS : TICK_MS;
 }
 
 static void tick(struct worker *w, uint64_t now, bool flush)

@@ -147,6 +147,11 @@ void server_tick(struct server *s, uint64_t now_ns)
 		server_accept(s, now_ns);
 }
 
+bool server_is_alone(const struct server *s)
+{
+	return s->count == 0 && !s->accept_again;
+}
+
 bool server_is_drained(const struct server *s)
 {
 	for (size_t i = 0; i < s->count; i++)

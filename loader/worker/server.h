@@ -31,6 +31,8 @@ void server_ready(struct server *s, struct subscriber *subscriber, uint32_t even
 void server_flush(struct server *s);
 void server_tick(struct server *s, uint64_t now_ns);
 
+/* True: there is no subscriber, nor one who waits to become it. */
+bool server_is_alone(const struct server *s);
 /* True: nothing is left to be sent. */
 bool server_is_drained(const struct server *s);
 

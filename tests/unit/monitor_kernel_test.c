@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "loader/monitor/kernel_impl.h"
+#include "loader/monitor/loop.h"
 #include "loader/monitor/parent.h"
 #include "loader/sandbox/sandbox.h"
 #include "loader/supervisor/serve.h"
@@ -256,6 +257,33 @@ static void interval_iterator_runs_when_due(void **state)
 	fixture_must(kernel_remove(&kb, &e), &e);
 }
 
+static void iterator_rests_as_long_as_it_says(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("iter_rest");
+	struct kernel_bundle *kb = NULL;
+	struct err e = ERR_INIT;
+	int next = 0;
+
+	(void)state;
+	fixture_must(kernel_load(&host, bundle, &kb, &e), &e);
+	fixture_must(kernel_attach(kb, &e), &e);
+	uint64_t hits = fixture_hits(kb, "iter_rest", 0), now = loop_now_ms();
+	fixture_must(kernel_run_iterators(kb, now, &next, &e), &e);
+	assert_int_equal(fixture_hits(kb, "iter_rest", 0), hits + 1);
+	assert_true((now + (uint64_t)next) % 100 == 0 && next >= 250);
+	uint64_t due = now + (uint64_t)next;
+	fixture_must(kernel_run_iterators(kb, due - 1, &next, &e), &e);
+	assert_int_equal(next, 1);
+	assert_int_equal(fixture_hits(kb, "iter_rest", 0), hits + 1);
+	fixture_must(kernel_run_iterators(kb, due, &next, &e), &e);
+	assert_int_equal(fixture_hits(kb, "iter_rest", 0), hits + 2);
+	/* A parameter changed. */
+	fixture_must(kernel_iterate_again(kb, &e), &e);
+	fixture_must(kernel_run_iterators(kb, due, &next, &e), &e);
+	assert_int_equal(fixture_hits(kb, "iter_rest", 0), hits + 3);
+	fixture_must(kernel_remove(&kb, &e), &e);
+}
+
 static void no_iterator_is_never_due(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("raw_tp");
@@ -391,6 +419,7 @@ int main(int argc, char **argv)
 	struct CMUnitTest tests[32] = {
 	    cmocka_unit_test(skipped_runs_of_a_probe_are_counted_and_stay_counted),
 	    cmocka_unit_test(interval_iterator_runs_when_due),
+	    cmocka_unit_test(iterator_rests_as_long_as_it_says),
 	    cmocka_unit_test(no_iterator_is_never_due),
 	    cmocka_unit_test(every_kind_lives_in_the_monitor_sandbox),
 	};

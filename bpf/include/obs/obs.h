@@ -62,6 +62,14 @@
  * cgroup2 root. */
 #define OBS_ATTACH(options) OBS_TAG("attach=" options)
 
+/* In an iterator with interval_ms: there is nothing to do until then, as bpf_ktime_get_ns() has it, unless a parameter changes
+ * meanwhile; the loader runs it at its first moment after that, an hour later at most. Once in a walk, at its end, where the
+ * element is NULL, and with no other output. */
+static __always_inline void obs_iterator_rest(struct bpf_iter_meta *meta, __u64 until_ns)
+{
+	bpf_seq_write(meta->seq, &until_ns, sizeof(until_ns));
+}
+
 /* ---- outputs ---- */
 #define OBS_RING(map, bytes)                                                                                           \
 	struct {                                                                                                       \
@@ -112,7 +120,7 @@ static __always_inline void obs_count_lost(enum obs_loss why)
 		(*count)++;
 }
 
-/* ---- sending: wake readers by bytes pending, not for each event (readers poll at least every 100 ms) ---- */
+/* ---- sending: wake readers by bytes pending, not for each event (readers poll at least every 500 ms) ---- */
 #define OBS_WAKE_BYTES (32 * 1024)
 
 static __always_inline void *obs_reserve_(void *ring, __u64 size, __u32 event)

@@ -191,6 +191,7 @@ struct trace_event_raw_kfree_skb {
 };
 
 struct bpf_iter_meta {
+	struct seq_file *seq;
 	__u64 session_id, seq_num;
 };
 
