@@ -89,12 +89,13 @@ static void hand_sample(const struct bundles *b, const struct bundle *bundle, st
 	OWN_FD int fd = read_only_copy(sampler_fd(s->sampler));
 	const struct manifest_output *o = &verified_manifest(bundle->verified)->outputs[s->output];
 
-	/* How far it came is not known: to send all of it again would count twice. */
-	if (s->with_worker && o->clear && sampler_entries(s->sampler))
+	/* To send it again would tell some of it twice. */
+	uint32_t entries = s->with_worker ? sampler_drop(s->sampler) : 0;
+	if (entries)
 		log_line(LOG_LEVEL_WARNING,
-			 "%s: the worker died with a sample of map %s: of its %u entries, those that it had not told "
-			 "are lost",
-			 bundle->name, o->map, sampler_entries(s->sampler));
+			 "%s: the worker died with a sample of map %s: its %u entries count as lost, though some may "
+			 "have been told",
+			 bundle->name, o->map, entries);
 	s->with_worker = false;
 	if (fd < 0)
 		log_line(LOG_LEVEL_ERROR, "%s: output %zu: %s", bundle->name, s->output, strerror(errno));

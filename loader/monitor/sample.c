@@ -133,8 +133,11 @@ uint32_t sampler_cpus(const struct sampler *s)
 	return s->cpus;
 }
 
-uint32_t sampler_entries(const struct sampler *s)
+uint32_t sampler_drop(struct sampler *s)
 {
+	if (s->output->kind != OUTPUT_SAMPLE || !s->output->clear)
+		return 0;
+	s->dropped += s->sample->left_out + s->sample->entries;
 	return s->sample->entries;
 }
 
@@ -176,7 +179,9 @@ int sampler_take(struct sampler *s, struct err *e)
 	    .key_size = (uint32_t)pad8(s->info.key_size),
 	    .value_size = (uint32_t)pad8(s->info.value_size),
 	    .cpus = s->cpus,
+	    .left_out = s->dropped,
 	};
+	s->dropped = 0;
 	if (sample_read(s, s->output->kind == OUTPUT_SAMPLE && s->output->clear, e))
 		return err_wrap(e, "output %s", s->output->map);
 	return 0;

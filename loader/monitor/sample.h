@@ -19,8 +19,9 @@ uint32_t sampler_cpus(const struct sampler *s);
  * counted in left_out. Hash maps that change meanwhile are read as well as the kernel allows, each key at most once. */
 MUST_CHECK int sampler_take(struct sampler *s, struct err *e);
 
-/* Of the sample taken last. */
-uint32_t sampler_entries(const struct sampler *s);
+/* Nobody may have told the sample that was taken last. What a cleared map had in it counts as left out of the next one: all of
+ * it, since how far its reader came is not known. Returns how many entries these are. */
+uint32_t sampler_drop(struct sampler *s);
 
 /* Interval now in force: the output's parameter if it has one, else its interval_ms. */
 uint32_t sampler_interval_ms(const struct sampler *s);

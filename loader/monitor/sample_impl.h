@@ -17,6 +17,7 @@ struct sampler {
 	uint32_t cpus;
 	size_t value_bytes, entry_bytes; /* as the kernel gives a value; as the sample holds key and values */
 	size_t capacity;
+	uint64_t dropped; /* see sampler_drop() */
 	struct worker_sample *sample;
 	size_t memfd_bytes;
 	/* Room for one batch. */

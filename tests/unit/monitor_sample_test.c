@@ -262,6 +262,34 @@ static void take_of_changing_map_gives_each_key_once(void **state)
 	}
 }
 
+static void drop_counts_what_a_cleared_map_had(void **state)
+{
+	OWN(sampler) struct sampler *cleared = sampler("hash", true);
+	const struct worker_sample *sample = mapped(cleared);
+
+	(void)state;
+	fill("hash", 0, 30, 1);
+	take(cleared);
+	assert_int_equal(sampler_drop(cleared), 30);
+	fill("hash", 0, 5, 1);
+	take(cleared);
+	assert_int_equal(sample->entries, 5);
+	assert_int_equal(sample->left_out, 30);
+	/* Nor is it known whether that was told. */
+	assert_int_equal(sampler_drop(cleared), 5);
+	take(cleared);
+	assert_int_equal(sample->left_out, 35);
+	take(cleared);
+	assert_int_equal(sample->left_out, 0);
+
+	OWN(sampler) struct sampler *kept = sampler("hash", false);
+	fill("hash", 0, 30, 1);
+	take(kept);
+	assert_int_equal(sampler_drop(kept), 0);
+	take(kept);
+	assert_int_equal(mapped(kept)->left_out, 0);
+}
+
 static void take_pads_odd_sizes(void **state)
 {
 	OWN(sampler) struct sampler *s = sampler("odd", false);
@@ -334,6 +362,7 @@ int main(void)
 	    TEST(take_without_batches_reads_every_kind),
 	    TEST(take_without_batches_clears_every_kind),
 	    TEST(take_of_changing_map_gives_each_key_once),
+	    TEST(drop_counts_what_a_cleared_map_had),
 	    TEST(take_pads_odd_sizes),
 	    TEST(new_of_map_without_program_is_refused),
 	    TEST(lost_sums_over_cpus),
