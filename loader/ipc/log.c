@@ -23,14 +23,23 @@ void log_open(const char *who)
 	state.plain = form && strcmp(form, "plain") == 0;
 }
 
+static void put(const char *line, size_t size)
+{
+	if (write(STDERR_FILENO, line, size) < 0)
+		return; /* nowhere left to say it */
+}
+
 /* One write for one line, so that lines of several processes do not mix. */
 static void emit(enum log_level level, const char *text)
 {
+	static const char untold[] = "<3>obsload: there is no memory for what stood in this line of the log\n";
 	char line[8192];
 	FILE *f = fmemopen(line, sizeof(line) - 1, "w");
 
-	if (!f)
+	if (!f) {
+		put(untold, sizeof(untold) - 1);
 		return;
+	}
 	if (state.plain)
 		fprintf(f, "%s: %s: ", state.who, level_names[level]);
 	else
@@ -42,8 +51,7 @@ static void emit(enum log_level level, const char *text)
 	if (size < 0)
 		return;
 	line[size] = '\n';
-	if (write(STDERR_FILENO, line, (size_t)size + 1) < 0)
-		return; /* nowhere left to say it */
+	put(line, (size_t)size + 1);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
