@@ -42,24 +42,33 @@ static void die_of(const struct err *e)
 
 /* ---- bundles ---- */
 
-/* <build>/tests/bin/x finds <build>/tests/bpf, and /obs/tests/x in a virtual machine /obs/tests/bpf; OBS_TEST_BPF says
- * otherwise. */
-void fixture_object_path(const char *name, char path[static PATH_MAX])
+/* Of this program. Below chroot() the kernel tells it wrongly once the mount namespace is another: so it is asked before. */
+static const char *own_folder(void)
 {
-	char exe[PATH_MAX - 256];
-	const char *given = getenv("OBS_TEST_BPF");
-	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	static char exe[PATH_MAX - 256];
 
+	if (exe[0])
+		return exe;
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	if (len <= 0)
 		die("/proc/self/exe");
 	exe[len] = '\0';
 	*strrchr(exe, '/') = '\0';
+	return exe;
+}
+
+/* <build>/tests/bin/x finds <build>/tests/bpf, and /obs/tests/x in a virtual machine /obs/tests/bpf; OBS_TEST_BPF says
+ * otherwise. */
+void fixture_object_path(const char *name, char path[static PATH_MAX])
+{
+	const char *given = getenv("OBS_TEST_BPF");
+
 	if (given)
 		snprintf(path, PATH_MAX, "%s/%s.bpf.o", given, name);
 	else
-		snprintf(path, PATH_MAX, "%s/bpf/%s.bpf.o", exe, name);
+		snprintf(path, PATH_MAX, "%s/bpf/%s.bpf.o", own_folder(), name);
 	if (!given && access(path, F_OK))
-		snprintf(path, PATH_MAX, "%s/../bpf/%s.bpf.o", exe, name);
+		snprintf(path, PATH_MAX, "%s/../bpf/%s.bpf.o", own_folder(), name);
 }
 
 struct loaded {
@@ -205,6 +214,7 @@ void fixture_host(struct kernel_host *out)
 		fprintf(stderr, "this test needs root\n");
 		exit(2);
 	}
+	own_folder();
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		die("namespaces");
 	loopback_up();
