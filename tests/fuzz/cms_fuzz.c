@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "keys/cms.h"
+#include "tests/fuzz/need.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -24,12 +25,6 @@ static void check_signer(const struct cms_signer *signer, const struct cert_info
 	if (signer->chain_count < 1 || signer->chain_count > ARRAY_LEN(signer->chain) ||
 	    !digest_equal(&signer->signer, &signer->chain[0]) || !digest_equal(&signer->signer, &peeked->signer) ||
 	    !signer->cert.code_signing)
-		abort();
-}
-
-static void need(int failed)
-{
-	if (failed)
 		abort();
 }
 

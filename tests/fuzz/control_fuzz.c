@@ -17,6 +17,7 @@
 #include "bundles/base/file.h"
 #include "loader/ipc/msg.h"
 #include "loader/monitor/control.h"
+#include "tests/fuzz/need.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -50,12 +51,6 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 static void clean_up(void)
 {
 	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void need(int failed)
-{
-	if (failed)
-		abort();
 }
 
 static void open_audit(void)

@@ -8,6 +8,7 @@
 
 #include "bundles/base/file.h"
 #include "packager/packager.h"
+#include "tests/fuzz/need.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -29,12 +30,6 @@ static const char *inside(const char *name)
 {
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	return path;
-}
-
-static void need(int failed)
-{
-	if (failed)
-		abort();
 }
 
 static void set_up(void)

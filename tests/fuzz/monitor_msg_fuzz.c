@@ -2,7 +2,6 @@
  * may ask for, read-only. Each message is eight bytes: how it is sent, op, bundle, output, pid, kind, and two of size; the
  * worker's life goes on until it sends what is none. */
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -12,6 +11,7 @@
 #include "loader/ipc/log.h"
 #include "loader/ipc/msg.h"
 #include "loader/monitor/worker.h"
+#include "tests/fuzz/need.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int __wrap_parent_spawn_worker(struct parent *p, const int *fds, size_t fd_count, pid_t *pid, int *pidfd,
@@ -30,17 +30,6 @@ static struct host {
 	int theirs;
 	unsigned killed, lives;
 } h = {.loop = LOOP_INIT, .worker = WORKER_INIT, .theirs = -1};
-
-#define need(failed) need_(failed, #failed, __LINE__, errno)
-
-static void need_(int failed, const char *what, int line, int number)
-{
-	if (!failed)
-		return;
-	fprintf(stderr, "line %d: %s; errno %s; %u lives, %u killed\n", line, what, strerror(number), h.lives,
-		h.killed);
-	abort();
-}
 
 int __wrap_parent_spawn_worker(struct parent *p, const int *fds, size_t fd_count, pid_t *pid, int *pidfd, struct err *e)
 {

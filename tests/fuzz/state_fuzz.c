@@ -14,6 +14,7 @@
 #include "loader/monitor/revoked.h"
 #include "loader/monitor/state.h"
 #include "loader/monitor/state_json.h"
+#include "tests/fuzz/need.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 void __wrap_log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -47,12 +48,6 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 static void clean_up(void)
 {
 	nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void need(int failed)
-{
-	if (failed)
-		abort();
 }
 
 static void put(const char *name, const void *data, size_t size)
