@@ -16,6 +16,7 @@ RATES = (100, 1000, 10000)
 OPEN = (10, 1000, 100000)
 SLACK = 1.5  # small steps are noisy
 SETTLE = 1.0
+FLOW_INTERVAL = 10  # s, of obs/network
 
 
 def pss_mb(host):
@@ -150,8 +151,9 @@ def open_connections(host, report):
     def look():
         time.sleep(SETTLE)
         cpu = cpu_s(host)
-        time.sleep(3)
-        return pss_mb(host), (cpu_s(host) - cpu) / 3
+        # Each connection is told of once in flow_interval_ms.
+        time.sleep(FLOW_INTERVAL)
+        return pss_mb(host), (cpu_s(host) - cpu) / FLOW_INTERVAL
 
     for count in OPEN:
         without, kernel_without, _ = hold(count, lambda: None)

@@ -8,7 +8,7 @@ import time
 from host import BUILD, run, stop
 from report import spread
 
-ROUNDS = 15
+ROUNDS = 12
 SECONDS = 2.0
 
 NGINX = """

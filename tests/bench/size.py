@@ -83,7 +83,7 @@ def install(host, report):
     report.section("obsload install, to the last program attached")
     host.start()
     install_one(host, report, host.signed(os.path.join(BUILD, "bundles/network.tar")), "obs/network", ["tcp", "udp"])
-    install_one(host, report, host.signed(os.path.join(BUILD, "bench/spin.tar")), "bench/spin", ["spin"])
+    install_one(host, report, host.signed(os.path.join(BUILD, "bench/hooks.tar")), "bench/hooks", ["hooks"])
     host.stop()
 
 
