@@ -68,16 +68,19 @@ static bool is_iterator(const struct kernel_prog *p)
 	return p->attached && strcmp(p->program->attach, "iter") == 0;
 }
 
+/* One iterator that fails does not keep the others from their turn; the first error is told. */
 int kernel_iterate_again(struct kernel_bundle *kb, struct err *e)
 {
+	int result = 0;
+
 	for (size_t i = 0; i < kb->prog_count; i++) {
 		struct kernel_prog *p = &kb->progs[i];
 		if (is_iterator(p) && p->options.interval_ms)
 			p->next_run_ms = 0;
-		else if (is_iterator(p) && iter_run(kb, i, e))
-			return -1;
+		else if (is_iterator(p) && iter_run(kb, i, result ? NULL : e))
+			result = -1;
 	}
-	return 0;
+	return result;
 }
 
 /* The first of its moments that is past now, and not before the end of its rest. */
@@ -88,7 +91,7 @@ static uint64_t next_run(const struct kernel_prog *p, uint64_t now_ms)
 	return loop_next(rest_ms > now_ms ? rest_ms - 1 : now_ms, p->options.interval_ms);
 }
 
-/* One iterator that fails does not keep the others from their turn; the first error is told. */
+/* Here too. */
 int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms, struct err *e)
 {
 	int64_t next = -1;
