@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Upgrades in a row leave no program, map, pin, descriptor or memory behind, and tell each event once.
 #
-# OBS_UPGRADES: how many (20).
+# OBS_UPGRADES: how many, an even number (20).
 [ -n "${CRASH_INSIDE:-}" ] || CRASH_INSIDE=1 exec unshare -n bash "$0" "$@"
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,7 +1,7 @@
 """Upgrades in a row: nothing of the one before is left, in the kernel, on the disk, in the daemon's processes; and while events
 flow, none is missed.
 
-	upgrades.py COUNT"""
+	upgrades.py COUNT		an even number: the last one is back at the first serial"""
 
 import os
 import sys
@@ -50,6 +50,8 @@ def daemon_size():
 
 def main():
     sys.stdout.reconfigure(line_buffering=True)
+    if COUNT % 2:
+        raise SystemExit(f"FAIL count: {COUNT} is odd")
     daemon = host.Daemon()
     daemon.start()
     must("trust", "add", f"{host.TMP}/signer/signer.pem", "--names", "test/*")
