@@ -8,12 +8,19 @@
 . "$(dirname "$0")/lib.sh"
 e2e_init "$@"
 
+# A process without privileges starts under valgrind as itself, and may not be let into the folder of whoever built it.
+mkdir -p "$E2E_TMP/daemon/bin" "$E2E_TMP/daemon/libexec"
+cp "$OBSLOAD" "$E2E_TMP/daemon/bin/"
+cp -r "$(dirname "$OBSLOAD")/../libexec/obsload" "$E2E_TMP/daemon/libexec/"
+cp "$E2E_ROOT/tests/valgrind.sh" "$E2E_ROOT/tests/valgrind.supp" "$E2E_TMP/daemon/"
+OBSLOAD=$E2E_TMP/daemon/bin/obsload
+
 # As in lib.sh, but the log is a pipe's other end: no file that a process without privileges may not let grow.
 mkfifo "$E2E_TMP/pipe"
 daemon_start() {
 	cat <"$E2E_TMP/pipe" >>"$E2E_TMP/daemon.log" &
 	VALGRIND_LOG=$!
-	"$E2E_ROOT/tests/valgrind.sh" "$OBSLOAD" run --config-dir "$E2E_TMP/etc" --state-dir "$E2E_TMP/state" \
+	"$E2E_TMP/daemon/valgrind.sh" "$OBSLOAD" run --config-dir "$E2E_TMP/etc" --state-dir "$E2E_TMP/state" \
 		--run-dir "$E2E_TMP/run" --bpffs "$E2E_TMP/bpf" >"$E2E_TMP/pipe" 2>&1 &
 	E2E_DAEMON=$!
 	if ! wait_for 120 load list; then
