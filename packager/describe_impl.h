@@ -26,8 +26,8 @@ bool describe_number(const struct btf *btf, const char *text, int64_t *out, uint
 MUST_CHECK int describe_enum(struct describing *d, uint32_t type, const char *name, int32_t *out, struct err *e);
 
 /* Adds all visible members of a struct, from first_member on. base: where the struct starts in the record. */
-MUST_CHECK int describe_struct(struct describing *d, struct field_table *table, uint32_t type,
-			       unsigned first_member, const char *prefix, uint32_t base, struct err *e);
+MUST_CHECK int describe_struct(struct describing *d, struct field_table *table, uint32_t type, unsigned first_member,
+			       const char *prefix, uint32_t base, struct err *e);
 /* Adds one field for a whole type: a map's scalar key or value. variable: BTF VAR with its tags. */
 MUST_CHECK int describe_scalar(struct describing *d, const struct field_table *table, uint32_t type, uint32_t variable,
 			       const char *name, struct err *e);
