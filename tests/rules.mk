@@ -35,6 +35,8 @@ check-valgrind-run: all test-programs
 	$(Q)BUILD=$(BUILD) TEST_WRAPPER=tests/valgrind.sh TEST_TIMEOUT=1200 tests/run.sh $(BUILD)/tests/logs \
 		$(if $(TESTS),$(TESTS),$(addprefix $(BUILD)/tests/bin/,$(VALGRIND_TESTS)) tests/e2e/valgrind.sh)
 
+run_tests = BUILD=$(BUILD) TEST_BESIDE="$(E2E_BESIDE)" tests/run.sh $(BUILD)/tests/logs
+
 .PHONY: check check-run check-unit check-e2e check-vm fuzz fuzz-coverage fuzz-programs bench bench-programs demo lint format test-programs
 
 # Installs first, then looks for the libraries: hence a make of its own.
@@ -44,14 +46,14 @@ check: deps
 test-programs: $(addprefix $(BUILD)/,$(TEST_PROGRAMS))
 
 check-run: all test-programs
-	$(Q)BUILD=$(BUILD) TEST_BESIDE="$(E2E_BESIDE)" tests/run.sh $(BUILD)/tests/logs \
+	$(Q)$(run_tests) \
 		$(if $(TESTS),$(TESTS),$(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS)) $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS)))
 
 check-unit: all test-programs
-	$(Q)BUILD=$(BUILD) TEST_BESIDE="$(E2E_BESIDE)" tests/run.sh $(BUILD)/tests/logs $(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS))
+	$(Q)$(run_tests) $(addprefix $(BUILD)/tests/bin/,$(UNIT_TESTS))
 
 check-e2e: all $(BUILD)/tests/bin/reject $(addprefix $(BUILD)/,$(e2e_programs))
-	$(Q)BUILD=$(BUILD) TEST_BESIDE="$(E2E_BESIDE)" tests/run.sh $(BUILD)/tests/logs $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS))
+	$(Q)$(run_tests) $(patsubst %,tests/e2e/%.sh,$(E2E_TESTS))
 
 check-vm: all test-programs
 	$(Q)BUILD=$(BUILD) tests/vm/run.sh

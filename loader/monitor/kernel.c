@@ -252,7 +252,7 @@ static int attach_all(struct kernel_bundle *kb, struct err *e)
 			return -1;
 	}
 	for (size_t i = 0; i < kb->prog_count; i++)
-		if (kb->progs[i].attached && strcmp(kb->progs[i].program->attach, "iter") == 0 && iter_run(kb, i, e))
+		if (iter_attached(&kb->progs[i]) && iter_run(kb, i, e))
 			return -1;
 	return 0;
 }

@@ -210,6 +210,7 @@ void net_let_go_tc(const char *pin_root, const struct tc_filter *tc, uint32_t pr
 void net_drop_qdisc(const char *pin_root, int ifindex);
 
 MUST_CHECK int iter_attach(struct kernel_bundle *kb, struct kernel_prog *p, struct err *e);
+bool iter_attached(const struct kernel_prog *p); /* an iterator, and attached */
 MUST_CHECK int iter_run(struct kernel_bundle *kb, size_t i, struct err *e);
 
 /* ---- kernel_interface.c ---- */

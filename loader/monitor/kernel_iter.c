@@ -63,7 +63,7 @@ int iter_run(struct kernel_bundle *kb, size_t i, struct err *e)
 	return 0;
 }
 
-static bool is_iterator(const struct kernel_prog *p)
+bool iter_attached(const struct kernel_prog *p)
 {
 	return p->attached && strcmp(p->program->attach, "iter") == 0;
 }
@@ -75,9 +75,9 @@ int kernel_iterate_again(struct kernel_bundle *kb, struct err *e)
 
 	for (size_t i = 0; i < kb->prog_count; i++) {
 		struct kernel_prog *p = &kb->progs[i];
-		if (is_iterator(p) && p->options.interval_ms)
+		if (iter_attached(p) && p->options.interval_ms)
 			p->next_run_ms = 0;
-		else if (is_iterator(p) && iter_run(kb, i, result ? NULL : e))
+		else if (iter_attached(p) && iter_run(kb, i, result ? NULL : e))
 			result = -1;
 	}
 	return result;
@@ -91,7 +91,7 @@ static uint64_t next_run(const struct kernel_prog *p, uint64_t now_ms)
 	return loop_next(rest_ms > now_ms ? rest_ms - 1 : now_ms, p->options.interval_ms);
 }
 
-/* Here too. */
+/* As above: the others have their turn. */
 int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms, struct err *e)
 {
 	int64_t next = -1;
@@ -99,7 +99,7 @@ int kernel_run_iterators(struct kernel_bundle *kb, uint64_t now_ms, int *next_ms
 
 	for (size_t i = 0; i < kb->prog_count; i++) {
 		struct kernel_prog *p = &kb->progs[i];
-		if (!is_iterator(p) || p->options.interval_ms == 0)
+		if (!iter_attached(p) || p->options.interval_ms == 0)
 			continue;
 		if (p->next_run_ms <= now_ms) {
 			if (iter_run(kb, i, result ? NULL : e))

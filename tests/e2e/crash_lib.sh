@@ -56,9 +56,6 @@ crash_in_memory() {
 
 # other_program NAME PROGRAM: an installation below $E2E_TMP with another program as the daemon's NAME, which OBSLOAD is of.
 other_program() {
-	mkdir -p "$E2E_TMP/other-daemon/bin" "$E2E_TMP/other-daemon/libexec/obsload"
-	cp "$BUILD/bin/obsload" "$E2E_TMP/other-daemon/bin/"
-	cp "$BUILD"/libexec/obsload/* "$E2E_TMP/other-daemon/libexec/obsload/"
-	cp "$2" "$E2E_TMP/other-daemon/libexec/obsload/$1"
-	export OBSLOAD=$E2E_TMP/other-daemon/bin/obsload
+	copied_daemon
+	cp "$2" "$E2E_TMP/daemon/libexec/obsload/$1"
 }

@@ -130,6 +130,14 @@ e2e_done() {
 	exit
 }
 
+# An installation below $E2E_TMP/daemon, which OBSLOAD is of from here on.
+copied_daemon() {
+	mkdir -p "$E2E_TMP/daemon/bin" "$E2E_TMP/daemon/libexec/obsload"
+	cp "$BUILD/bin/obsload" "$E2E_TMP/daemon/bin/"
+	cp "$BUILD"/libexec/obsload/* "$E2E_TMP/daemon/libexec/obsload/"
+	export OBSLOAD=$E2E_TMP/daemon/bin/obsload
+}
+
 # daemon_start [OPTION...]: options of `obsload run`.
 daemon_start() {
 	"$OBSLOAD" run --config-dir "$E2E_TMP/etc" --state-dir "$E2E_TMP/state" --run-dir "$E2E_TMP/run" \

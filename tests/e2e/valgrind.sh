@@ -9,11 +9,8 @@
 e2e_init "$@"
 
 # A process without privileges starts under valgrind as itself, and may not be let into the folder of whoever built it.
-mkdir -p "$E2E_TMP/daemon/bin" "$E2E_TMP/daemon/libexec"
-cp "$OBSLOAD" "$E2E_TMP/daemon/bin/"
-cp -r "$(dirname "$OBSLOAD")/../libexec/obsload" "$E2E_TMP/daemon/libexec/"
+copied_daemon
 cp "$E2E_ROOT/tests/valgrind.sh" "$E2E_ROOT/tests/valgrind.supp" "$E2E_TMP/daemon/"
-OBSLOAD=$E2E_TMP/daemon/bin/obsload
 
 # As in lib.sh, but the log is a pipe's other end: no file that a process without privileges may not let grow.
 mkfifo "$E2E_TMP/pipe"

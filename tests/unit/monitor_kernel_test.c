@@ -233,16 +233,24 @@ static void skipped_runs_of_a_probe_are_counted_and_stay_counted(void **state)
 
 /* ---- iterators with an interval ---- */
 
+static struct kernel_bundle *attached(const struct verified_bundle *bundle)
+{
+	struct kernel_bundle *kb = NULL;
+	struct err e = ERR_INIT;
+
+	fixture_must(kernel_load(&host, bundle, &kb, &e), &e);
+	fixture_must(kernel_attach(kb, &e), &e);
+	return kb;
+}
+
 static void interval_iterator_runs_when_due(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("iter_interval");
-	struct kernel_bundle *kb = NULL;
+	struct kernel_bundle *kb = attached(bundle);
 	struct err e = ERR_INIT;
 	int next = 0;
 
 	(void)state;
-	fixture_must(kernel_load(&host, bundle, &kb, &e), &e);
-	fixture_must(kernel_attach(kb, &e), &e);
 	uint64_t hits = fixture_hits(kb, "iter_interval", 0);
 	assert_true(hits > 0);
 	fixture_must(kernel_run_iterators(kb, 1000, &next, &e), &e);
@@ -260,13 +268,11 @@ static void interval_iterator_runs_when_due(void **state)
 static void iterator_rests_as_long_as_it_says(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("iter_rest");
-	struct kernel_bundle *kb = NULL;
+	struct kernel_bundle *kb = attached(bundle);
 	struct err e = ERR_INIT;
 	int next = 0;
 
 	(void)state;
-	fixture_must(kernel_load(&host, bundle, &kb, &e), &e);
-	fixture_must(kernel_attach(kb, &e), &e);
 	uint64_t hits = fixture_hits(kb, "iter_rest", 0), now = loop_now_ms();
 	fixture_must(kernel_run_iterators(kb, now, &next, &e), &e);
 	assert_int_equal(fixture_hits(kb, "iter_rest", 0), hits + 1);
@@ -287,13 +293,11 @@ static void iterator_rests_as_long_as_it_says(void **state)
 static void no_iterator_is_never_due(void **state)
 {
 	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("raw_tp");
-	struct kernel_bundle *kb = NULL;
+	struct kernel_bundle *kb = attached(bundle);
 	struct err e = ERR_INIT;
 	int next = 0;
 
 	(void)state;
-	fixture_must(kernel_load(&host, bundle, &kb, &e), &e);
-	fixture_must(kernel_attach(kb, &e), &e);
 	fixture_must(kernel_run_iterators(kb, 1000, &next, &e), &e);
 	assert_int_equal(next, -1);
 	kernel_close(&kb);
