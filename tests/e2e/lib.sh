@@ -83,6 +83,10 @@ wait_for() {
 	done
 }
 
+# timeout(1) by itself sends SIGCONT after its signal, which can take away the SIGSTOP that LeakSanitizer's tracer waits for in a
+# program on its way out: that never ended. With --foreground it sends its signal alone, to the command alone.
+timeout() { command timeout --foreground -k 10 "$@"; }
+
 at_exit() { E2E_CLEANUP+=("$1"); }
 
 e2e_exit() {
