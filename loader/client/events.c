@@ -181,15 +181,18 @@ static int follow(struct stream *s, int sock, int signals, struct err *e)
 	return 0;
 }
 
-/* Ctrl-C is how one leaves: it ends between two lines, with status 0. */
+/* Ctrl-C is how one leaves: it ends between two lines, with status 0. Under nohup a terminal's end is none: while blocked, a
+ * signal that is ignored would come nevertheless. */
 static int watch_signals(int *out_fd, struct err *e)
 {
+	struct sigaction hangup;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return err_errno(e, ERR_IO, "signals");
 	*out_fd = signalfd(-1, &set, SFD_CLOEXEC);

@@ -43,6 +43,7 @@ make_signer signer
 cert=$E2E_TMP/signer/signer.pem
 "$OBSPKG" sign --key "$E2E_TMP/signer/signer.key" --cert "$cert" "$E2E_TMP/exec.tar" >/dev/null
 
+subscribed() { [ "$(load status --json | jq .daemon.subscribers)" -gt 0 ]; }
 lacks() { ! grep -qF -- "$1" "$2"; }
 shows() { grep -qE -- "$1" <<<"$2"; }
 # check_shows NAME PATTERN COMMAND...: it succeeds and its output has a line that matches.
@@ -162,6 +163,16 @@ check "events --sample takes one of so many" collect "$E2E_TMP/sampled" --json -
 # No event can be of this bundle: the reader must still be there when it is told to end.
 quiet() { timeout --preserve-status -s INT 1 "$OBSLOAD" events --run-dir "$E2E_TMP/run" --bundle none/none; }
 check "events ends cleanly on Ctrl-C" quiet
+hung_up() {
+	local reader
+	(trap '' HUP; exec "$OBSLOAD" events --run-dir "$E2E_TMP/run" --bundle none/none) &
+	reader=$!
+	wait_for 5 subscribed || return 1
+	kill -HUP "$reader"
+	sleep 0.5
+	kill -0 "$reader" && kill -TERM "$reader" && wait "$reader"
+}
+check "events stays under nohup when the terminal goes" hung_up
 piped_status() {
 	(load events --bundle none/none; echo "$?" >"$E2E_TMP/status") | head -n 0
 	wait_for 5 test -s "$E2E_TMP/status" && cat "$E2E_TMP/status"
@@ -244,7 +255,6 @@ check_json "trust list is empty again" '.signers == []' load trust list --json
 # ---- the end ----
 "$OBSLOAD" events --run-dir "$E2E_TMP/run" 2>"$E2E_TMP/end" &
 reader=$!
-subscribed() { [ "$(load status --json | jq .daemon.subscribers)" -gt 0 ]; }
 wait_for 5 subscribed
 daemon_stop
 status=0
