@@ -116,8 +116,9 @@ static __always_inline void obs_count_lost(enum obs_loss why)
 	__u32 slot = why;
 	__u64 *count = bpf_map_lookup_elem(&obs_lost, &slot);
 
+	/* Another program may come in between, in an interrupt. */
 	if (count)
-		(*count)++;
+		__sync_fetch_and_add(count, 1);
 }
 
 /* ---- sending: wake readers by bytes pending, not for each event (readers poll at least every 500 ms) ---- */
