@@ -7,7 +7,7 @@
 
 #include "owner.h"
 
-enum { DNS_PORT = 53, DNS_HEADER = 12, DNS_QUESTION_BYTES = 288, DNS_MESSAGE_BYTES = 1232, DNS_MESSAGES_A_SEGMENT = 4 };
+enum { DNS_PORT = 53, DNS_HEADER = 12, DNS_QUESTION_BYTES = 288, DNS_MESSAGE_BYTES = 1232, DNS_MESSAGES_A_SEGMENT = 64 };
 
 OBS_PARAM_BOOL(dns, true, "follow DNS lookups");
 OBS_PARAM_BOOL(dns_servers, false, "report lookups at the answering side too");
@@ -145,6 +145,16 @@ static __always_inline void dns_answer(struct __sk_buff *skb, struct lookup_key 
 	bpf_map_delete_elem(&lookups, key);
 }
 
+/* Servers that ask others may do it from port 53 too: then only the message tells. */
+static __always_inline enum dns_role dns_role_of(const struct packet *p, bool answer)
+{
+	if (p->endpoint.peer_port != DNS_PORT)
+		return dns_role__server;
+	if (p->endpoint.local_port != DNS_PORT)
+		return dns_role__client;
+	return answer == p->egress ? dns_role__server : dns_role__client;
+}
+
 static __noinline int dns_message(struct __sk_buff *skb, const struct packet *p, const struct dns_message *m,
 				  const struct owned *o)
 {
@@ -158,8 +168,10 @@ static __noinline int dns_message(struct __sk_buff *skb, const struct packet *p,
 		obs_count_lost(OBS_LOST_PARSER);
 		return 0;
 	}
-	key.role = p->endpoint.peer_port == DNS_PORT ? dns_role__client : dns_role__server;
 	answer = head[2] >> 7;
+	key.role = dns_role_of(p, answer);
+	if (key.role == dns_role__server && !dns_servers)
+		return 0;
 	/* A client sends questions and receives answers. */
 	if (answer == (p->egress == (key.role == dns_role__client))) {
 		obs_count_lost(OBS_LOST_PARSER);
@@ -198,7 +210,8 @@ static long dns_sweep_one(struct bpf_map *map, struct lookup_key *key, struct lo
 {
 	struct dns_lookup *e;
 
-	if (u->now - lookup->last_ns < u->timeout_ns || !lookup->last_ns) {
+	/* What was asked during the walk is later than its start. */
+	if (!lookup->last_ns || (__s64)(u->now - lookup->last_ns) < (__s64)u->timeout_ns) {
 		if (lookup->last_ns && lookup->last_ns < u->oldest_ns)
 			u->oldest_ns = lookup->last_ns;
 		return 0;

@@ -27,7 +27,7 @@ struct {
 	__type(value, struct owned);
 } owners SEC(".maps");
 
-/* UDP is sent, and TCP connected, in the process's own context; a kernel thread here is softirq catching up. */
+/* Payload is sent in the process's own context; a kernel thread here is softirq catching up. */
 static __always_inline void owner_take(struct owned *o)
 {
 	struct task_struct *task;

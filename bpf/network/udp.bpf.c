@@ -38,10 +38,12 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		obs_count_lost(OBS_LOST_MAP);
 		return CGROUP_SKB_ALLOW;
 	}
-	if (egress)
+	if (!packet_parse(skb, &p, udp ? IPPROTO_UDP : IPPROTO_TCP))
+		return CGROUP_SKB_ALLOW;
+	/* TCP acknowledges on behalf of whoever is on the CPU; what carries payload is sent by the process. */
+	if (egress && (udp || p.length))
 		owner_take(o);
-	if (!obs_process_wanted(&o->process) || !packet_parse(skb, &p, udp ? IPPROTO_UDP : IPPROTO_TCP) ||
-	    !obs_endpoint_wanted(&p.endpoint) || !obs_sampled(p.cookie))
+	if (!obs_process_wanted(&o->process) || !obs_endpoint_wanted(&p.endpoint) || !obs_sampled(p.cookie))
 		return CGROUP_SKB_ALLOW;
 	if (udp && udp_flows)
 		udp_flow_count(skb, &p, o);

@@ -24,7 +24,6 @@ for mode in connected sendto tcp tcp-split tcp-pipelined; do
 	for server in 10.77.0.2 fd77::2; do
 		prefix=$mode${server:0:2}x
 		count=20
-		[ "$mode" = tcp-pipelined ] && count=4
 		# shellcheck disable=SC2046
 		ask "$mode" "$server" $(names "$prefix" "$count")
 		wait_for 5 seen "$count" "$(lookup "$prefix")" || true
@@ -70,7 +69,15 @@ param dns_servers=true
 ask connected 10.77.0.2 both.test.obs
 check_seen server_side 2 "$(lookup both)"
 check_field server_side_process dnsmasq "$(lookup both) and .dns.role == \"server\"" .process.executable.name
+ask tcp 10.77.0.2 stream.test.obs
+check_seen server_side_tcp 2 "$(lookup stream)"
+check_field server_side_tcp_process dnsmasq "$(lookup stream) and .dns.role == \"server\"" .process.executable.name
+# A server may ask another from its own port.
+ask own-port 10.77.0.2 own1.test.obs
+check_eq own_port_both_sides 'client server' "$(wait_for 5 seen 2 "$(lookup own1)"; events_where "$(lookup own1)" | jq -r .dns.role | sort | paste -sd ' ')"
 param dns_servers=false
+ask own-port 10.77.0.2 own2.test.obs
+check_field own_port_asking_side client "$(lookup own2)" .dns.role
 
 param dns=false
 ask connected 10.77.0.2 off.test.obs

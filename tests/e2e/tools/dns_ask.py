@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Asks a resolver: dns_ask.py MODE SERVER NAME...
 
-Modes: connected, sendto (UDP); tcp (one connection, one message at a time); tcp-split (the length prefix in a segment of
-its own); tcp-pipelined (all questions in one segment); ignored (UDP, waits for no answer). Prints one line per answer:
-name and response code. IPv6 where the server's address is.
+Modes: connected, sendto (UDP); own-port (UDP, from port 53 as servers do); tcp (one connection, one message at a time);
+tcp-split (the length prefix in a segment of its own); tcp-pipelined (all questions in one segment); ignored (UDP, waits for
+no answer). Prints one line per answer: name and response code. IPv6 where the server's address is.
 """
 
 import socket
@@ -36,6 +36,8 @@ def receive(sock, size):
 def over_udp(mode, family, server, names):
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
+        if mode == "own-port":
+            sock.bind(("", PORT))
         if mode == "connected":
             sock.connect((server, PORT))
         for ident, name in enumerate(names, 1):
