@@ -124,7 +124,7 @@ tests/bin/packager_describe_src := tests/unit/packager_describe_test.c tests/uni
 tests/bin/packager_describe_libs := keys bundles base
 tests/bin/packager_describe_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka
 
-E2E_TESTS += network network_params network_dns network_truth
+E2E_TESTS += network network_ends network_params network_dns network_truth
 
 # With tests/unit/no_memory.c, which fails the n-th of these.
 no_memory_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup,-Wl,--wrap=$(f))

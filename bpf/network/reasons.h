@@ -153,7 +153,8 @@ enum reset_reason { reset_reason__none, reset_reason__other, reset_reason__not_s
 
 /* The kernel's own, of which only the names matter. */
 #define THEIRS_DROP(theirs, ours) SKB_DROP_REASON_##theirs,
-enum skb_drop_reason { SKB_NOT_DROPPED_YET, SKB_CONSUMED, SKB_DROP_REASON_NOT_SPECIFIED, DROP_REASONS(THEIRS_DROP) };
+enum skb_drop_reason { SKB_NOT_DROPPED_YET, SKB_CONSUMED, SKB_DROP_REASON_NOT_SPECIFIED,
+		       SKB_DROP_REASON_PACKET_SOCK_ERROR, DROP_REASONS(THEIRS_DROP) };
 
 #define THEIRS_RESET(theirs, ours) SK_RST_REASON_##theirs,
 enum sk_rst_reason { SK_RST_REASON_NOT_SPECIFIED, RESET_REASONS(THEIRS_RESET) };

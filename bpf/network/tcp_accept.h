@@ -48,7 +48,7 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_accept_end", 0) OBS_SINCE("5.5") SEC("fexit/in
 		return 0;
 	if (on_accept((__u64)sk, conn_number(sk), &process) &&
 	    obs_endpoint_fill_known(&endpoint, sk, obs_transport__tcp) && obs_endpoint_wanted(&endpoint) &&
-	    obs_sampled(sk->__sk_common.skc_cookie.counter))
+	    conn_sampled((__u64)sk, sk->__sk_common.skc_cookie.counter))
 		accept_send(&process, &endpoint);
 	return 0;
 }
@@ -84,7 +84,7 @@ static __always_inline int on_accepted(long fd)
 	/* Until its last close, which cannot have happened yet, the socket exists, and tcp_destroy_sock is to come. */
 	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	if (on_accept((__u64)sk, cookie, &process) && obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) &&
-	    obs_endpoint_wanted(&endpoint) && obs_sampled(cookie))
+	    obs_endpoint_wanted(&endpoint) && conn_sampled((__u64)sk, cookie))
 		accept_send(&process, &endpoint);
 	return 0;
 }

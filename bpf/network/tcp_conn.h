@@ -16,7 +16,11 @@ struct conn {
 	__u64 established_ns; /* 0: opened before the attach */
 	__u64 flow_ns;        /* last tcp.flow */
 	__u8 owner, role, closed_by, reset;
-	__u8 reserved[4];
+	__u8 told;	     /* of a connect() that failed, which the next call may fetch once more */
+	__u8 deaf;	     /* closed by close(), which takes no data any more */
+	__u8 reserved[2];
+	__u32 data_segments; /* received until then */
+	__u32 reserved_end;
 };
 
 /* Not the sockets' own storage: to make and free that costs four times as much. */
@@ -74,10 +78,74 @@ static __always_inline struct conn *conn_get(struct sock *sk)
 	return conn_make((__u64)sk, conn_number(sk));
 }
 
+/* A socket without a number (on old kernels; before its first SYN) has its address. */
+static __always_inline bool conn_sampled(__u64 key, __u64 cookie)
+{
+	/* The verifier does not reckon with a pointer: its bytes are read as a number. */
+	if (!cookie)
+		bpf_probe_read_kernel(&cookie, sizeof(cookie), &key);
+	return obs_sampled(cookie);
+}
+
 static __always_inline bool tcp_wanted(const struct conn *c, struct sock *sk, struct obs_endpoint *endpoint)
 {
 	return obs_process_wanted(&c->process) && obs_endpoint_fill_known(endpoint, sk, obs_transport__tcp) &&
-	       obs_endpoint_wanted(endpoint) && obs_sampled(sk->__sk_common.skc_cookie.counter);
+	       obs_endpoint_wanted(endpoint) && conn_sampled((__u64)sk, sk->__sk_common.skc_cookie.counter);
+}
+
+enum { RCV_SHUTDOWN = 1 };
+
+static __always_inline void conn_deafen(struct sock *sk, struct conn *c)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (!tp || !(sk->sk_shutdown & RCV_SHUTDOWN))
+		return;
+	c->deaf = 1;
+	c->data_segments = tp->data_segs_in;
+}
+
+/* Data that comes after close() is answered with a reset, for which the kernel ends the connection as if one had come. */
+static __always_inline bool conn_answers_data(struct sock *sk, const struct conn *c)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	return tp && c->deaf && tp->data_segs_in != c->data_segments;
+}
+
+/* Whose connection has just ended on this CPU: that reset leaves after tcp_destroy_sock, in the same turn. */
+struct ended {
+	__u64 cookie;
+	struct obs_process process;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ended);
+} ended SEC(".maps");
+
+static __always_inline void ended_keep(const struct conn *c)
+{
+	__u32 zero = 0;
+	struct ended *e = bpf_map_lookup_elem(&ended, &zero);
+
+	if (!e)
+		return;
+	e->cookie = c->cookie;
+	e->process = c->process;
+}
+
+static __always_inline void ended_take(struct sock *sk, struct obs_process *process)
+{
+	__u32 zero = 0;
+	struct ended *e = bpf_map_lookup_elem(&ended, &zero);
+
+	if (!e || !e->cookie || e->cookie != sk->__sk_common.skc_cookie.counter)
+		return;
+	*process = e->process;
+	e->cookie = 0;
 }
 
 /* The same three numbers as `ss -ti`: bytes_sent - bytes_retrans; bytes_received, less the FIN, which the kernel counts

@@ -6,7 +6,13 @@
 
 /* What a thread's connect() has come to. A failure before the first SYN (no route) changes no state, and one for
  * want of a local port leaves no error on the socket; both are told by the syscall's result alone. */
-enum attempt { ATTEMPT_NONE, ATTEMPT_SENT, ATTEMPT_UNTOLD };
+enum outcome { ATTEMPT_NONE, ATTEMPT_SENT, ATTEMPT_UNTOLD };
+
+struct attempt {
+	__u64 sock;
+	__u32 outcome;
+	__u32 reserved;
+};
 
 /* By thread, which keeps its entry: writing it is much less than making and removing one for each connect(). The least
  * recently used makes room. */
@@ -14,16 +20,17 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u64);
-	__type(value, __u32);
+	__type(value, struct attempt);
 } attempts SEC(".maps");
 
-static __always_inline void attempt_begin(void)
+static __always_inline void attempt_begin(const struct sock *sk)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	__u32 sent = ATTEMPT_SENT, *attempt = bpf_map_lookup_elem(&attempts, &thread);
+	struct attempt sent = {.sock = (__u64)sk, .outcome = ATTEMPT_SENT};
+	struct attempt *attempt = bpf_map_lookup_elem(&attempts, &thread);
 
 	if (attempt)
-		*attempt = ATTEMPT_SENT;
+		*attempt = sent;
 	else
 		bpf_map_update_elem(&attempts, &thread, &sent, BPF_ANY);
 }
@@ -33,7 +40,7 @@ static __always_inline void on_connecting(struct sock *sk, __u64 now)
 	struct conn c = {.owner = OWNER_SURE, .role = role__client, .start_ns = now};
 	__u64 key = (__u64)sk;
 
-	attempt_begin();
+	attempt_begin(sk);
 	obs_process_fill(&c.process);
 	if (!obs_process_wanted(&c.process)) {
 		/* The socket may have connected before, when it was wanted. */
@@ -64,13 +71,15 @@ static __always_inline void on_connect_failed(struct sock *sk, struct conn *c, _
 
 	if (!error) {
 		__u64 thread = bpf_get_current_pid_tgid();
-		__u32 *attempt = bpf_map_lookup_elem(&attempts, &thread);
+		struct attempt *attempt = bpf_map_lookup_elem(&attempts, &thread);
 
-		if (attempt && *attempt == ATTEMPT_SENT && c->process._tid == (__u32)thread) {
-			*attempt = ATTEMPT_UNTOLD;
+		if (attempt && attempt->sock == (__u64)sk && attempt->outcome == ATTEMPT_SENT &&
+		    c->process._tid == (__u32)thread) {
+			attempt->outcome = ATTEMPT_UNTOLD;
 			return;
 		}
 	}
+	c->told = 1;
 	if (!tcp_wanted(c, sk, &endpoint))
 		return;
 	failed_send(&c->process, &endpoint, error, c->start_ns ? now - c->start_ns : 0,
@@ -160,15 +169,30 @@ static __always_inline bool error_is_failure(long error)
 }
 
 /* What became of this thread's attempt; the next starts afresh. */
-static __always_inline __u32 attempt_end(void)
+static __always_inline struct attempt attempt_end(void)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	__u32 *attempt = bpf_map_lookup_elem(&attempts, &thread);
-	__u32 was = attempt ? *attempt : ATTEMPT_NONE;
+	struct attempt was = {}, *attempt = bpf_map_lookup_elem(&attempts, &thread);
 
-	if (attempt)
-		*attempt = ATTEMPT_NONE;
+	if (attempt) {
+		was = *attempt;
+		attempt->outcome = ATTEMPT_NONE;
+	}
 	return was;
+}
+
+/* Whether the change of state told of this failure: during this call, or during one before, when this one came to fetch the
+ * error of a socket that does not block, or went on after a signal. */
+static __always_inline bool failure_told(const struct sock *sk, const struct attempt *was)
+{
+	struct conn *c = conn_of((__u64)sk, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
+	bool told = was->outcome == ATTEMPT_SENT && was->sock == (__u64)sk;
+
+	if (c) {
+		told |= c->told;
+		c->told = 0;
+	}
+	return told;
 }
 
 static __always_inline void failed_at_once(struct sock *sk, struct obs_endpoint *endpoint, int error)
@@ -177,7 +201,7 @@ static __always_inline void failed_at_once(struct sock *sk, struct obs_endpoint 
 
 	obs_process_fill(&process);
 	if (obs_process_wanted(&process) && obs_endpoint_wanted(endpoint) &&
-	    obs_sampled(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
+	    conn_sampled((__u64)sk, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
 		failed_send(&process, endpoint, error, 0, 0);
 }
 
@@ -185,12 +209,12 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 0) OBS_SINCE("5.5")
     SEC("fexit/inet_stream_connect") int BPF_PROG(tcp_connect_end, struct socket *socket, void *to, int size, int flags,
 						  int result)
 {
-	__u32 was = attempt_end();
+	struct attempt was = attempt_end();
 	struct obs_endpoint endpoint = {};
 	struct sockaddr_any address = {};
 	struct sock *sk = socket->sk;
 
-	if (result >= 0 || !tcp_events || was == ATTEMPT_SENT || !error_is_failure(-result) || !sock_is_tcp(sk))
+	if (result >= 0 || !tcp_events || !error_is_failure(-result) || !sock_is_tcp(sk) || failure_told(sk, &was))
 		return 0;
 	bpf_probe_read_kernel(&address, sizeof(address), to);
 	if (obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) && destination_fill(&endpoint, &address))
@@ -201,7 +225,7 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 0) OBS_SINCE("5.5")
 OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 1) OBS_SINCE("5.15")
     SEC("tracepoint/syscalls/sys_exit_connect") int tcp_connect_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	__u32 was = attempt_end();
+	struct attempt was = attempt_end();
 	struct obs_endpoint endpoint = {};
 	struct sockaddr_any address = {};
 	struct pt_regs *regs;
@@ -209,7 +233,7 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 1) OBS_SINCE("5.15")
 	struct sock *sk;
 	long fd;
 
-	if (ctx->ret >= 0 || !tcp_events || was == ATTEMPT_SENT || !error_is_failure(-ctx->ret))
+	if (ctx->ret >= 0 || !tcp_events || !error_is_failure(-ctx->ret))
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 #if defined(__TARGET_ARCH_arm64)
@@ -220,7 +244,7 @@ OBS_OPTIONAL OBS_ALTERNATIVE("tcp_connect_end", 1) OBS_SINCE("5.15")
 	user = (void *)BPF_CORE_READ(regs, si);
 #endif
 	sk = sock_of_fd((int)fd);
-	if (!sock_is_tcp(sk))
+	if (!sock_is_tcp(sk) || failure_told(sk, &was))
 		return 0;
 	bpf_probe_read_user(&address, sizeof(address), user);
 	if (obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) && destination_fill(&endpoint, &address))

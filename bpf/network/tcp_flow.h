@@ -74,8 +74,8 @@ static __always_inline void on_flow(struct sock *sk, struct conn *c)
 	if (c->cookie && c->cookie != cookie)
 		return;
 	c->flow_ns = now;
-	histogram_add(&rtts, counters.srtt_us);
-	if (!obs_process_wanted(&c->process) || !obs_endpoint_wanted(&endpoint) || !obs_sampled(cookie))
+	rtt_add(counters.srtt_us);
+	if (!obs_process_wanted(&c->process) || !obs_endpoint_wanted(&endpoint) || !conn_sampled((__u64)sk, cookie))
 		return;
 	e = tcp_send_at(tcp_flow, EVENT_FLOW, &c->process, &endpoint, now);
 	if (!e)

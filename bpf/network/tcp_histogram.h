@@ -46,4 +46,11 @@ static __always_inline void histogram_add(void *map, __u64 value)
 	slots[slot & (HISTOGRAM_SLOTS - 1)]++;
 }
 
+/* 0: the kernel has measured none. */
+static __always_inline void rtt_add(__u32 srtt_us)
+{
+	if (srtt_us)
+		histogram_add(&rtts, srtt_us);
+}
+
 #endif

@@ -34,9 +34,15 @@ static __always_inline void process_of(struct obs_process *process, struct sock 
 		*process = c->process;
 }
 
-static __always_inline bool loss_wanted(const struct obs_process *process, const struct obs_endpoint *endpoint)
+/* sk may be NULL: a packet that no socket waits for is nobody's. Nothing is kept of a connection whose process a filter leaves
+ * out, so while there is one, a socket whose process is not known may be one of these. */
+static __always_inline bool loss_wanted(const struct obs_process *process, const struct obs_endpoint *endpoint,
+					const struct sock *sk)
 {
-	return obs_process_wanted(process) && obs_endpoint_wanted(endpoint);
+	if (sk && !process->pid && obs_process_filtered())
+		return false;
+	return obs_process_wanted(process) && obs_endpoint_wanted(endpoint) &&
+	       (!sk || conn_sampled((__u64)sk, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)));
 }
 
 /* owner is sk, or its listener. */
@@ -47,8 +53,7 @@ static __always_inline void on_retransmit(struct sock *sk, struct sock *owner, _
 	struct tcp_retransmit *e;
 
 	process_of(&process, owner);
-	if (!obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) || !loss_wanted(&process, &endpoint) ||
-	    !obs_sampled(BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
+	if (!obs_endpoint_fill(&endpoint, sk, obs_transport__tcp) || !loss_wanted(&process, &endpoint, sk))
 		return;
 	e = tcp_send(tcp_retransmit, EVENT_RETRANSMIT, &process, &endpoint);
 	if (!e)
@@ -60,12 +65,15 @@ static __always_inline void on_retransmit(struct sock *sk, struct sock *owner, _
 	obs_submit(&events, e);
 }
 
-/* Later kernels add arguments behind these two. */
+/* (sk, skb), and since 6.17 the error, with which it comes also for what was not sent: nor counted, if it is negative. */
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_retransmitted, struct sock *sk, struct sk_buff *skb)
 {
-	if (tcp_events)
-		on_retransmit(sk, sk, skb->len, BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb[0], tcp_gso_segs));
+	if (!tcp_events)
+		return 0;
+	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && (int)ctx[2] < 0)
+		return 0;
+	on_retransmit(sk, sk, skb->len, BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb[0], tcp_gso_segs));
 	return 0;
 }
 
@@ -87,11 +95,12 @@ struct reset_at {
 	__u8 state;
 };
 
-static __always_inline int on_reset(struct reset_at *at, enum obs_direction direction, enum reset_reason reason)
+static __always_inline int on_reset(struct reset_at *at, const struct sock *sk, enum obs_direction direction,
+				    enum reset_reason reason)
 {
 	struct tcp_reset *e;
 
-	if (!loss_wanted(&at->process, &at->endpoint))
+	if (!loss_wanted(&at->process, &at->endpoint, sk))
 		return 0;
 	e = tcp_send(tcp_reset, EVENT_RESET, &at->process, &at->endpoint);
 	if (!e)
@@ -145,6 +154,21 @@ static __always_inline bool packet_endpoint(struct obs_endpoint *endpoint, const
 	return true;
 }
 
+/* One that answers no packet is the connection's own end, which the kernel gives up (keepalive, `ss -K`); after close() and the
+ * like it is CLOSE already. */
+static __always_inline void reset_of_conn(struct reset_at *at, struct sock *sk, bool by_itself)
+{
+	struct conn *c = conn_find(sk);
+
+	if (!c) {
+		ended_take(sk, &at->process);
+		return;
+	}
+	at->process = c->process;
+	if (by_itself && at->state != TCP_CLOSE)
+		c->reset = reset__sent;
+}
+
 /* sk is NULL where no socket is behind the port; then the answered packet tells the ends. */
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(tcp_reset_sent, struct sock *sk, struct sk_buff *skb)
@@ -161,14 +185,14 @@ int BPF_PROG(tcp_reset_sent, struct sock *sk, struct sk_buff *skb)
 		if (!obs_endpoint_fill(&at.endpoint, sk, obs_transport__tcp))
 			return 0;
 		at.state = BPF_CORE_READ(sk, __sk_common.skc_state);
-		process_of(&at.process, sk);
+		reset_of_conn(&at, sk, !skb);
 		/* A listener answers for others: the ends are the packet's. */
 		if (at.state == TCP_LISTEN && skb)
 			packet_endpoint(&at.endpoint, skb, true);
 	} else if (!skb || !packet_endpoint(&at.endpoint, skb, true)) {
 		return 0;
 	}
-	return on_reset(&at, obs_direction__transmit, reason);
+	return on_reset(&at, sk, obs_direction__transmit, reason);
 }
 
 SEC("tp_btf/tcp_receive_reset")
@@ -180,6 +204,11 @@ int BPF_PROG(tcp_reset_received, struct sock *sk)
 	if (!tcp_events)
 		return 0;
 	c = conn_find(sk);
+	if (c && conn_answers_data(sk, c)) { /* tcp_send_reset is to come */
+		c->reset = reset__sent;
+		ended_keep(c);
+		return 0;
+	}
 	if (c) {
 		c->reset = reset__received;
 		at.process = c->process;
@@ -187,14 +216,14 @@ int BPF_PROG(tcp_reset_received, struct sock *sk)
 	if (!obs_endpoint_fill(&at.endpoint, sk, obs_transport__tcp))
 		return 0;
 	at.state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	return on_reset(&at, obs_direction__receive, reset_reason__none);
+	return on_reset(&at, sk, obs_direction__receive, reset_reason__none);
 }
 
 static __always_inline int on_drop(struct sk_buff *skb, struct sock *receiver, __u32 number)
 {
 	struct obs_process process = {};
 	struct obs_endpoint endpoint;
-	struct sock *owner = receiver ? receiver : skb->sk;
+	struct sock *owner = receiver ? receiver : skb->sk, *known = NULL;
 	bool received = true;
 	struct tcp_drop *e;
 	__be16 protocol = skb->protocol;
@@ -207,10 +236,11 @@ static __always_inline int on_drop(struct sk_buff *skb, struct sock *receiver, _
 	if (owner && (receiver || (__u64)BPF_CORE_READ(skb, sk) >> 48)) {
 		received = BPF_CORE_READ(owner, __sk_common.skc_num) == endpoint.local_port;
 		process_of(&process, owner);
+		known = owner;
 	}
 	if (!received)
 		packet_endpoint(&endpoint, skb, false);
-	if (!loss_wanted(&process, &endpoint))
+	if (!loss_wanted(&process, &endpoint, known))
 		return 0;
 	e = tcp_send(tcp_drop, EVENT_DROP, &process, &endpoint);
 	if (!e)
@@ -231,8 +261,8 @@ OBS_PARAM_BOOL(tcp_drops, true, "follow TCP packets that the kernel drops");
 	(bpf_core_enum_value_exists(enum skb_drop_reason, reason) &&                                                   \
 	 (number) == bpf_core_enum_value(enum skb_drop_reason, reason))
 
-/* (skb, location, reason), and the receiving socket since 6.11. What comes without a reason, was consumed, or lay in a
- * queue when its socket was closed, is no loss on the way. */
+/* (skb, location, reason), and the receiving socket since 6.11. What comes without a reason, was consumed, lay in a queue when
+ * its socket was closed, or is the copy of a sniffer that does not keep up, is no loss on the way. */
 OBS_OPTIONAL OBS_SINCE("5.17") SEC("tp_btf/kfree_skb") int BPF_PROG(tcp_dropped, struct sk_buff *skb, void *location)
 {
 	struct sock *receiver = NULL;
@@ -242,7 +272,7 @@ OBS_OPTIONAL OBS_SINCE("5.17") SEC("tp_btf/kfree_skb") int BPF_PROG(tcp_dropped,
 		return 0;
 	number = (__u32)ctx[2];
 	if (DROP_IS(number, SKB_DROP_REASON_NOT_SPECIFIED) || DROP_IS(number, SKB_CONSUMED) ||
-	    DROP_IS(number, SKB_DROP_REASON_QUEUE_PURGE))
+	    DROP_IS(number, SKB_DROP_REASON_QUEUE_PURGE) || DROP_IS(number, SKB_DROP_REASON_PACKET_SOCK_ERROR))
 		return 0;
 	if (bpf_core_field_exists(struct trace_event_raw_kfree_skb, rx_sk))
 		receiver = (struct sock *)ctx[3];

@@ -55,7 +55,12 @@ static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, 
 	struct obs_endpoint endpoint;
 	struct tcp_close *e;
 
-	if (error == error__reset || error == error__broken_pipe || c->reset == reset__received) {
+	if (c->reset == reset__sent) {
+		if (!c->closed_by)
+			c->closed_by = side__local;
+		if (error == error__reset) /* for data that came after close() */
+			error = 0;
+	} else if (error == error__reset || error == error__broken_pipe || c->reset == reset__received) {
 		c->reset = reset__received;
 		if (!c->closed_by)
 			c->closed_by = side__remote;
@@ -65,7 +70,7 @@ static __always_inline void on_closed(struct sock *sk, struct conn *c, int old, 
 			c->closed_by = side__local;
 	}
 	if (tp)
-		histogram_add(&rtts, tp->srtt_us >> 3);
+		rtt_add(tp->srtt_us >> 3);
 	if (!tcp_wanted(c, sk, &endpoint))
 		return;
 	e = tcp_send_at(tcp_close, EVENT_CLOSE, &c->process, &endpoint, now);
@@ -97,6 +102,8 @@ static __always_inline void on_leaving(struct sock *sk, int old, int new)
 		return;
 	if (!c->closed_by)
 		c->closed_by = new == TCP_FIN_WAIT1 ? side__local : side__remote;
+	if (new == TCP_FIN_WAIT1)
+		conn_deafen(sk, c);
 	if (new != TCP_CLOSE_WAIT)
 		on_process(sk, c); /* close() and shutdown() run in it */
 }
@@ -118,10 +125,13 @@ static __always_inline void on_end(struct sock *sk, int old)
 	if (old == TCP_LISTEN || old == TCP_CLOSE)
 		return;
 	c = conn_at_end(sk);
-	/* A listener's child that never stood: the handshake was given up, or ended on another CPU. */
-	if (!c || (old == TCP_SYN_RECV && c->role != role__client))
+	/* A listener's child that never stood: the handshake was given up, or ended on another CPU. One that was accepted (a fast
+	 * open) has stood. */
+	if (!c || (old == TCP_SYN_RECV && c->role != role__client && c->owner == OWNER_NONE))
 		return;
-	if (old == TCP_SYN_SENT)
+	if (old == TCP_FIN_WAIT2 && conn_answers_data(sk, c))
+		ended_keep(c);
+	if (old == TCP_SYN_SENT || (old == TCP_SYN_RECV && c->role == role__client && !c->established_ns))
 		on_connect_failed(sk, c, bpf_ktime_get_ns());
 	else if (!closed_by_reset(sk, c, old) || on_process(sk, c)) /* close() runs in it */
 		on_closed(sk, c, old, bpf_ktime_get_ns());
@@ -133,6 +143,7 @@ static __always_inline void on_end(struct sock *sk, int old)
 	c->role = role__unknown;
 	c->closed_by = side__unknown;
 	c->reset = reset__none;
+	c->deaf = 0;
 }
 
 static __always_inline void on_listening(struct sock *sk)

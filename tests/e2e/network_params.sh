@@ -80,6 +80,33 @@ wait "$LATE"
 late=".event == \"tcp.close\" and .network.local.port == $(head -n 1 "$E2E_TMP/late")"
 check_field left_out_and_wanted_again "$LATE 100 100" "$late" '"\(.process.pid) \(.tcp.sent_bytes) \(.tcp.received_bytes)"'
 
+# Resets too, of connections that nothing is kept of.
+resets() { printf '.event == "tcp.reset" and .network.local.port == 7000 and .network.peer.port == %s' "$1"; }
+param "pid_exclude=$SERVER"
+play 10.77.0.2 7000 100 100 rst
+EXCLUDED=$PLAY_PORT
+param pid_exclude=
+play 10.77.0.2 7000 100 100 rst
+check_seen reset_of_a_process_that_is_wanted 1 "$(resets "$PLAY_PORT")"
+check_eq reset_of_a_process_that_is_excluded 0 "$(events_where "$(resets "$EXCLUDED")" | wc -l)"
+
+# Of a million sockets one; that it is one of these few is not to be feared.
+refused() { "${IN_A[@]}" python3 -c 'import socket, sys
+try: socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
+except OSError: pass' "$@"; }
+param sample_every=1000000
+play 10.77.0.2 7000 100 100 rst
+SAMPLED=$PLAY_PORT
+refused 203.0.113.1 7010
+param sample_every=1
+play 10.77.0.2 7000 100 100 rst
+refused 203.0.113.1 7011
+failures() { printf '.event == "tcp.connect_failed" and .network.peer.port == %s' "$1"; }
+check_seen reset_without_sampling 1 "$(resets "$PLAY_PORT")"
+check_seen failure_without_sampling 1 "$(failures 7011)"
+check_eq reset_sampled_out 0 "$(events_where "$(resets "$SAMPLED")" | wc -l)"
+check_eq failure_sampled_out 0 "$(events_where "$(failures 7010)" | wc -l)"
+
 # One of two sockets, each wholly or not at all; what is left out is told.
 param sample_every=2
 for _ in $(seq 16); do

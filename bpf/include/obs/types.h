@@ -147,7 +147,7 @@ struct inet_connection_sock {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
-	__u32 total_retrans;
+	__u32 total_retrans, data_segs_in;
 	__u32 srtt_us; /* eight times the average */
 	__u32 rcv_nxt, snd_nxt, snd_una, write_seq, copied_seq;
 	__u32 snd_cwnd;
@@ -184,6 +184,10 @@ struct trace_event_raw_sys_exit {
 struct trace_event_raw_sys_enter {
 	long id;
 	unsigned long args[6];
+};
+
+struct trace_event_raw_tcp_retransmit_skb {
+	int err; /* 6.17: tcp_retransmit_skb has a third argument */
 };
 
 struct trace_event_raw_kfree_skb {
