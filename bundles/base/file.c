@@ -104,19 +104,31 @@ static int write_temporary(int dir_fd, const char *name, const void *data, size_
 	return 0;
 }
 
+enum before { BEFORE_NOTHING, BEFORE_KEPT /* under the temporary's name */, BEFORE_GONE };
+
 /* Puts the temporary in place. The old file keeps the temporary's name until the folder is on the disk, so that it can come
- * back: *kept. Nothing to keep: there is none, or the file system cannot. */
-static int exchange(int dir_fd, const char *temporary, const char *name, bool *kept)
+ * back; it is gone where the file system cannot exchange names. */
+static int exchange(int dir_fd, const char *temporary, const char *name, enum before *before)
 {
 	struct stat st;
-	int error;
+	bool found = fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 
-	*kept = false;
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) || S_ISDIR(st.st_mode))
+	*before = found || errno != ENOENT ? BEFORE_GONE : BEFORE_NOTHING;
+	if (!found || S_ISDIR(st.st_mode))
 		return renameat2(dir_fd, temporary, dir_fd, name, 0);
-	error = renameat2(dir_fd, temporary, dir_fd, name, RENAME_EXCHANGE);
-	*kept = error == 0;
-	return error && errno == EINVAL ? renameat2(dir_fd, temporary, dir_fd, name, 0) : error;
+	if (renameat2(dir_fd, temporary, dir_fd, name, RENAME_EXCHANGE))
+		return errno == EINVAL ? renameat2(dir_fd, temporary, dir_fd, name, 0) : -1;
+	*before = BEFORE_KEPT;
+	return 0;
+}
+
+/* The folder is not on the disk: as it was, where that can be done. */
+static void take_back(int dir_fd, const char *temporary, const char *name, enum before before)
+{
+	if (before == BEFORE_KEPT && renameat2(dir_fd, temporary, dir_fd, name, RENAME_EXCHANGE) == 0)
+		unlinkat(dir_fd, temporary, 0);
+	else if (before == BEFORE_NOTHING)
+		unlinkat(dir_fd, name, 0);
 }
 
 int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode, struct err *e)
@@ -125,7 +137,7 @@ int file_replace_at(int dir_fd, const char *name, const void *data, size_t size,
 	uint64_t salt;
 	const char *slash = strrchr(name, '/');
 	int folder_len = slash ? (int)(slash - name) + 1 : 0;
-	bool kept;
+	enum before before;
 
 	if (getrandom(&salt, sizeof(salt), 0) != (ssize_t)sizeof(salt))
 		return err_errno(e, ERR_IO, "getrandom");
@@ -141,19 +153,17 @@ int file_replace_at(int dir_fd, const char *name, const void *data, size_t size,
 		unlinkat(dir_fd, temporary, 0);
 		return -1;
 	}
-	if (exchange(dir_fd, temporary, name, &kept)) {
+	if (exchange(dir_fd, temporary, name, &before)) {
 		err_errno(e, ERR_IO, "rename to %s", name);
 		unlinkat(dir_fd, temporary, 0);
 		return -1;
 	}
 	if (fsync(folder_fd)) {
 		err_errno(e, ERR_IO, "fsync of the folder of %s", name);
-		if (kept && renameat2(dir_fd, temporary, dir_fd, name, RENAME_EXCHANGE))
-			return -1;
-		unlinkat(dir_fd, kept ? temporary : name, 0);
+		take_back(dir_fd, temporary, name, before);
 		return -1;
 	}
-	if (kept)
+	if (before == BEFORE_KEPT)
 		unlinkat(dir_fd, temporary, 0);
 	return 0;
 }

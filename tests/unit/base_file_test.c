@@ -15,7 +15,7 @@
 #include "bundles/base/file.h"
 
 /* Failures are injected by the linker's --wrap: each call is counted and one of them fails. */
-static int fail_fsync, fail_rename, fail_write, short_writes;
+static int fail_fsync, fail_rename, fail_exchange, fail_write, short_writes;
 
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);
@@ -34,6 +34,10 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
 {
 	if (fail_rename && --fail_rename == 0) {
 		errno = EDQUOT;
+		return -1;
+	}
+	if (fail_exchange && flags & RENAME_EXCHANGE) {
+		errno = EINVAL;
 		return -1;
 	}
 	return __real_renameat2(from_fd, from, to_fd, to, flags);
@@ -79,7 +83,7 @@ static int remove_folder(void **state)
 	DIR *dir = opendir(folder->path);
 	struct dirent *entry;
 
-	fail_fsync = fail_rename = fail_write = short_writes = 0;
+	fail_fsync = fail_rename = fail_exchange = fail_write = short_writes = 0;
 	while (dir && (entry = readdir(dir)))
 		unlinkat(folder->fd, entry->d_name, 0);
 	closedir(dir);
@@ -247,6 +251,26 @@ static void file_replace_at_folder_not_synced_brings_the_old_file_back(void **st
 	replace_fails_and_keeps(folder);
 }
 
+/* As NFS does: the old file is replaced, so the new one is all that there is. */
+static void file_replace_at_without_exchange_new_file_stands(void **state)
+{
+	const struct folder *folder = *state;
+	struct err e = ERR_INIT;
+
+	fail_exchange = 1;
+	assert_int_equal(file_replace_at(folder->fd, "a", "old", 3, 0600, &e), 0);
+	assert_int_equal(file_replace_at(folder->fd, "a", "newer", 5, 0600, &e), 0);
+	has(folder, "a", "newer");
+	fail_fsync = 2;
+	assert_int_equal(file_replace_at(folder->fd, "a", "newest", 6, 0600, &e), -1);
+	assert_int_equal(e.code, ERR_IO);
+	has(folder, "a", "newest");
+	assert_int_equal(entries(folder), 1);
+	fail_fsync = 2;
+	assert_int_equal(file_replace_at(folder->fd, "b", "new", 3, 0600, &e), -1);
+	assert_int_equal(entries(folder), 1);
+}
+
 static void file_replace_at_a_folder_is_an_error(void **state)
 {
 	const struct folder *folder = *state;
@@ -336,6 +360,7 @@ int main(void)
 	    WITH_FOLDER(file_replace_at_replaces_a_symbolic_link_itself),
 	    WITH_FOLDER(file_replace_at_failed_step_keeps_the_old_file),
 	    WITH_FOLDER(file_replace_at_folder_not_synced_brings_the_old_file_back),
+	    WITH_FOLDER(file_replace_at_without_exchange_new_file_stands),
 	    WITH_FOLDER(file_replace_at_a_folder_is_an_error),
 	    WITH_FOLDER(file_write_fd_over_short_writes_and_interrupts),
 	    WITH_FOLDER(file_sweep_at_removes_temporaries_only),
