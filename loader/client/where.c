@@ -23,38 +23,57 @@ static const char *operator_at(const char *p)
 	return NULL;
 }
 
-static json_t *value_of(const char *text)
+/* Digits alone, as jansson reads whole numbers. */
+static bool is_whole(const char *text)
+{
+	const char *digits = text + (text[0] == '-');
+
+	return digits[0] && digits[strspn(digits, "0123456789")] == '\0';
+}
+
+static int value_of(const char *text, json_t **out, struct err *e)
 {
 	size_t len = strlen(text);
-	json_t *value;
+	json_error_t error;
 
-	if (len >= 2 && text[0] == '"' && text[len - 1] == '"')
-		return json_stringn(text + 1, len - 2);
-	if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
-		return json_boolean(text[0] == 't');
-	/* Only what is a number by JSON's grammar: "10.0.0.7" and "007" are text. */
-	value = json_loads(text, JSON_DECODE_ANY, NULL);
-	if (json_is_number(value))
-		return value;
-	json_decref(value);
-	return json_string(text);
+	if (len >= 2 && text[0] == '"' && text[len - 1] == '"') {
+		*out = json_stringn(text + 1, len - 2);
+	} else if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0) {
+		*out = json_boolean(text[0] == 't');
+	} else {
+		/* Only what is a number by JSON's grammar: "10.0.0.7" and "007" are text. */
+		json_auto_t *value = json_loads(text, JSON_DECODE_ANY, &error);
+		if (!value && json_error_code(&error) == json_error_numeric_overflow && is_whole(text))
+			return err_set(e, ERR_USAGE,
+				       "%s is no whole number from -2^63 to 2^63 - 1; text stands in double quotes",
+				       text);
+		*out = json_is_number(value) ? TAKE_PTR(value) : json_string(text);
+	}
+	return *out ? 0 : err_set(e, ERR_USAGE, "the value is no UTF-8 text");
 }
 
 /* "in": a network as it is, else the elements between commas. */
-static json_t *values_of(const char *text)
+static int values_of(const char *text, json_t **out, struct err *e)
 {
 	OWN_FREE char *copy = strdup(text);
 	json_auto_t *list = json_array();
 	char *rest = copy, *part;
 
 	if (!copy || !list)
-		return NULL;
-	if (strchr(text, '/') && !strchr(text, ','))
-		return json_string(text);
-	while ((part = strsep(&rest, ",")))
-		if (json_array_append_new(list, value_of(part + strspn(part, " "))))
-			return NULL;
-	return TAKE_PTR(list);
+		return err_set(e, ERR_NOMEM, "values");
+	if (strchr(text, '/') && !strchr(text, ',')) {
+		*out = json_string(text);
+		return *out ? 0 : err_set(e, ERR_USAGE, "the value is no UTF-8 text");
+	}
+	while ((part = strsep(&rest, ","))) {
+		json_t *value = NULL;
+		if (value_of(part + strspn(part, " "), &value, e))
+			return -1;
+		if (json_array_append_new(list, value))
+			return err_set(e, ERR_NOMEM, "values");
+	}
+	*out = TAKE_PTR(list);
+	return 0;
 }
 
 int where_parse(const char *text, json_t **out, struct err *e)
@@ -81,9 +100,9 @@ int where_parse(const char *text, json_t **out, struct err *e)
 	if (strcmp(op, "==") == 0)
 		op = "=";
 	bool in = strcmp(op, "in ") == 0;
-	json_t *value = in ? values_of(p) : value_of(p);
-	if (!value)
-		return err_set(e, ERR_USAGE, "--where \"%s\": the value is no UTF-8 text", text);
+	json_t *value = NULL;
+	if (in ? values_of(p, &value, e) : value_of(p, &value, e))
+		return err_wrap(e, "--where \"%s\"", text);
 	*out = json_pack("{s:s%, s:s, s:o}", "field", name, name_len, "op", in ? "in" : op, "value", value);
 	return *out ? 0 : err_set(e, ERR_NOMEM, "--where");
 }

@@ -53,6 +53,33 @@ static void where_parse_in_takes_a_list_or_a_network(void **state)
 		     "{\"field\":\"network.peer.address\",\"op\":\"in\",\"value\":\"10.0.0.0/8\"}");
 }
 
+static void assert_usage(const char *text, const char *named)
+{
+	struct err e = ERR_INIT;
+	json_t *condition = NULL;
+	char message[1024];
+
+	assert_int_equal(where_parse(text, &condition, &e), -1);
+	assert_int_equal(e.code, ERR_USAGE);
+	assert_null(condition);
+	assert_non_null(strstr(err_text(&e, message, sizeof(message)), named));
+}
+
+static void where_parse_whole_number_past_63_bits_is_usage_error(void **state)
+{
+	(void)state;
+	assert_where("a = 9223372036854775807", "{\"field\":\"a\",\"op\":\"=\",\"value\":9223372036854775807}");
+	assert_where("a = -9223372036854775808", "{\"field\":\"a\",\"op\":\"=\",\"value\":-9223372036854775808}");
+	assert_usage("a = 9223372036854775808", "9223372036854775808 is no whole number from -2^63 to 2^63 - 1");
+	assert_usage("a != -9223372036854775809", "-9223372036854775809 is no whole number");
+	assert_usage("a in 1,18446744073709551615", "18446744073709551615 is no whole number");
+	assert_where("a = \"9223372036854775808\"", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"9223372036854775808\"}");
+	assert_where("a = 9223372036854775808abc",
+		     "{\"field\":\"a\",\"op\":\"=\",\"value\":\"9223372036854775808abc\"}");
+	assert_where("a = 00000000000000000001", "{\"field\":\"a\",\"op\":\"=\",\"value\":\"00000000000000000001\"}");
+	assert_where("a > 1e19", "{\"field\":\"a\",\"op\":\">\",\"value\":1e19}");
+}
+
 static void where_parse_malformed_is_usage_error(void **state)
 {
 	static const char *const bad[] = {"",           "tcp",       "= 5", "a b 5", "a in",     "a in  ",
@@ -123,6 +150,7 @@ int main(void)
 	    cmocka_unit_test(where_parse_takes_every_operator),
 	    cmocka_unit_test(where_parse_keeps_text_that_only_looks_like_a_number),
 	    cmocka_unit_test(where_parse_in_takes_a_list_or_a_network),
+	    cmocka_unit_test(where_parse_whole_number_past_63_bits_is_usage_error),
 	    cmocka_unit_test(where_parse_malformed_is_usage_error),
 	    cmocka_unit_test(where_request_without_options_is_everything),
 	    cmocka_unit_test(where_request_holds_every_option_on_one_line),
