@@ -1,5 +1,6 @@
 #include "loader/client/where.h"
 
+#include <arpa/inet.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -52,25 +53,66 @@ static int value_of(const char *text, json_t **out, struct err *e)
 	return *out ? 0 : err_set(e, ERR_USAGE, "the value is no UTF-8 text");
 }
 
+/* "10.0.0.0/8"; whether the prefix is one, the worker tells. */
+static bool is_network(const char *text)
+{
+	size_t size = strcspn(text, "/");
+	char address[INET6_ADDRSTRLEN];
+	struct in6_addr unused;
+
+	if (text[size] == '\0' || strchr(text, ',') || size >= sizeof(address))
+		return false;
+	memcpy(address, text, size);
+	address[size] = '\0';
+	return inet_pton(AF_INET, address, &unused) == 1 || inet_pton(AF_INET6, address, &unused) == 1;
+}
+
+/* Of the value at the start of a list: up to a comma, or the end. Commas in quotes are text, and quotes close only before one
+ * of these, so that they need no escape. */
+static size_t element_size(const char *text)
+{
+	const char *quote = text[0] == '"' ? text : NULL;
+
+	while (quote && (quote = strchr(quote + 1, '"'))) {
+		const char *end = quote + 1 + strspn(quote + 1, " ");
+		if (*end == ',' || *end == '\0')
+			return (size_t)(end - text);
+	}
+	return strcspn(text, ",");
+}
+
+static int add_element(json_t *list, const char *text, size_t size, struct err *e)
+{
+	while (size && text[size - 1] == ' ')
+		size--;
+	OWN_FREE char *element = strndup(text, size);
+	json_t *value = NULL;
+	if (!element)
+		return err_set(e, ERR_NOMEM, "values");
+	if (value_of(element, &value, e))
+		return -1;
+	return json_array_append_new(list, value) ? err_set(e, ERR_NOMEM, "values") : 0;
+}
+
 /* "in": a network as it is, else the elements between commas. */
 static int values_of(const char *text, json_t **out, struct err *e)
 {
-	OWN_FREE char *copy = strdup(text);
 	json_auto_t *list = json_array();
-	char *rest = copy, *part;
+	bool more = true;
 
-	if (!copy || !list)
+	if (!list)
 		return err_set(e, ERR_NOMEM, "values");
-	if (strchr(text, '/') && !strchr(text, ',')) {
+	if (is_network(text)) {
 		*out = json_string(text);
 		return *out ? 0 : err_set(e, ERR_USAGE, "the value is no UTF-8 text");
 	}
-	while ((part = strsep(&rest, ","))) {
-		json_t *value = NULL;
-		if (value_of(part + strspn(part, " "), &value, e))
+	while (more) {
+		text += strspn(text, " ");
+		size_t size = element_size(text);
+		if (add_element(list, text, size, e))
 			return -1;
-		if (json_array_append_new(list, value))
-			return err_set(e, ERR_NOMEM, "values");
+		more = text[size] == ',';
+		text += size + 1;
 	}
 	*out = TAKE_PTR(list);
 	return 0;

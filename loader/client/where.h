@@ -8,8 +8,8 @@ struct json_t; /* jansson's */
 
 /* One --where: "field op value" as {"field", "op", "value"}. Operators as in obs-events(5); spaces around them may be
  * left out. A value that reads as a JSON number, true or false is sent as such, unless it stands in double quotes; all
- * else is text. After "in" stand values between commas, or a network. ERR_USAGE, also for a whole number that 64 bits with a
- * sign do not hold: as text it would never be equal to a number. */
+ * else is text. After "in" stand values between commas, or a network such as 10.0.0.0/8. ERR_USAGE, also for a whole number
+ * that 64 bits with a sign do not hold: as text it would never be equal to a number. */
 MUST_CHECK int where_parse(const char *text, struct json_t **out, struct err *e);
 
 /* The whole request from options and event patterns, with its newline; the caller frees *out. Patterns are joined by

@@ -53,6 +53,28 @@ static void where_parse_in_takes_a_list_or_a_network(void **state)
 		     "{\"field\":\"network.peer.address\",\"op\":\"in\",\"value\":\"10.0.0.0/8\"}");
 }
 
+static void where_parse_in_slash_alone_makes_no_network(void **state)
+{
+	(void)state;
+	assert_where("a in /usr/bin/curl", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"/usr/bin/curl\"]}");
+	assert_where("a in obs/network", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"obs/network\"]}");
+	assert_where("a in 2001:db8::/32", "{\"field\":\"a\",\"op\":\"in\",\"value\":\"2001:db8::/32\"}");
+	assert_where("a in \"10.0.0.0/8\"", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"10.0.0.0/8\"]}");
+	assert_where("a in 10.0.0.0/8,192.168.0.0/16",
+		     "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"10.0.0.0/8\",\"192.168.0.0/16\"]}");
+}
+
+static void where_parse_in_keeps_commas_in_quotes(void **state)
+{
+	(void)state;
+	assert_where("a in \"a,b\",c", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"a,b\",\"c\"]}");
+	assert_where("a in c , \" a, b \" , \"1\" ,2 ",
+		     "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"c\",\" a, b \",\"1\",2]}");
+	assert_where("a in \"\",\"", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"\",\"\\\"\"]}");
+	assert_where("a in \"say \"x\"\",y", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"say \\\"x\\\"\",\"y\"]}");
+	assert_where("a in x,", "{\"field\":\"a\",\"op\":\"in\",\"value\":[\"x\",\"\"]}");
+}
+
 static void assert_usage(const char *text, const char *named)
 {
 	struct err e = ERR_INIT;
@@ -150,6 +172,8 @@ int main(void)
 	    cmocka_unit_test(where_parse_takes_every_operator),
 	    cmocka_unit_test(where_parse_keeps_text_that_only_looks_like_a_number),
 	    cmocka_unit_test(where_parse_in_takes_a_list_or_a_network),
+	    cmocka_unit_test(where_parse_in_slash_alone_makes_no_network),
+	    cmocka_unit_test(where_parse_in_keeps_commas_in_quotes),
 	    cmocka_unit_test(where_parse_whole_number_past_63_bits_is_usage_error),
 	    cmocka_unit_test(where_parse_malformed_is_usage_error),
 	    cmocka_unit_test(where_request_without_options_is_everything),
