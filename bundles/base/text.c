@@ -87,13 +87,11 @@ static bool is_reordering(uint32_t c)
 	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
 }
 
-void text_terminal(FILE *f, const char *s, bool lines)
+void text_terminal_bytes(FILE *f, const char *s, size_t size, bool lines)
 {
-	size_t left = strlen(s);
-
-	while (left) {
+	while (size) {
 		const uint8_t *p = (const uint8_t *)s;
-		size_t len = text_utf8_len(p, left);
+		size_t len = text_utf8_len(p, size);
 		uint32_t c = len ? code_point(p, len) : 0;
 		if (len == 0) {
 			fprintf(f, "\\x%02x", p[0]);
@@ -108,8 +106,13 @@ void text_terminal(FILE *f, const char *s, bool lines)
 			fwrite(s, 1, len, f);
 		}
 		s += len;
-		left -= len;
+		size -= len;
 	}
+}
+
+void text_terminal(FILE *f, const char *s, bool lines)
+{
+	text_terminal_bytes(f, s, strlen(s), lines);
 }
 
 enum { STREAM_LEAST_BYTES = 256 };

@@ -21,6 +21,9 @@ void text_json(FILE *f, const char *s);
  * UTF-8 become \xXX. With lines, newline and tab are kept. */
 void text_terminal(FILE *f, const char *s, bool lines);
 
+/* The same of size bytes, in which NUL is a control character like another. */
+void text_terminal_bytes(FILE *f, const char *s, size_t size, bool lines);
+
 /* A stream into memory that tells when something is missing: open_memstream of glibc 2.36 loses what it gets no memory for
  * without an error of the stream, or ends with NULL where fclose says that all is well. */
 struct text_stream {

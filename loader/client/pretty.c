@@ -14,6 +14,7 @@ enum {
 	PROCESS_COLUMNS_MAX = 26,
 	ENDPOINT_COLUMNS_MAX = 60,
 	PATH_BYTES = 512,
+	NAME_BYTES_MAX = 400,
 	DEPTH_MAX = 16,
 };
 
@@ -79,8 +80,8 @@ static enum style style_of(const char *event)
 }
 
 /* Writes text in a column that grows up to `most`. */
-static void put_column(FILE *f, const struct term *term, enum style style, const char *text, size_t *columns,
-		       size_t most)
+static void put_column(FILE *f, const struct term *term, enum style style, const char *text, size_t text_size,
+		       size_t *columns, size_t most)
 {
 	OWN_TEXT_STREAM struct text_stream s = {0};
 	OWN_FREE char *safe = NULL;
@@ -88,7 +89,7 @@ static void put_column(FILE *f, const struct term *term, enum style style, const
 
 	if (text_stream_open(&s))
 		return;
-	text_terminal(s.f, text, false);
+	text_terminal_bytes(s.f, text, text_size, false);
 	if (text_stream_end(&s, &safe, &size))
 		return;
 	size_t wide = term_columns(safe, size);
@@ -127,15 +128,19 @@ static void put_time(FILE *f, const struct term *term, const char *text)
 
 static void put_process(FILE *f, struct pretty *p, const json_t *process)
 {
-	const char *name = json_string_value(json_object_get(json_object_get(process, "executable"), "name"));
+	const json_t *name = json_object_get(json_object_get(process, "executable"), "name");
 	const json_t *pid = json_object_get(process, "pid");
-	char text[512] = "";
+	size_t used = json_string_length(name);
+	char text[512] = "-";
 
+	if (used > NAME_BYTES_MAX)
+		used = NAME_BYTES_MAX;
+	if (used)
+		memcpy(text, json_string_value(name), used);
 	if (json_is_integer(pid))
-		snprintf(text, sizeof(text), "%s[%" JSON_INTEGER_FORMAT "]", name ? name : "", json_integer_value(pid));
-	else if (name)
-		snprintf(text, sizeof(text), "%s", name);
-	put_column(f, &p->term, STYLE_PLAIN, text[0] ? text : "-", &p->process_columns, PROCESS_COLUMNS_MAX);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "[%" JSON_INTEGER_FORMAT "]",
+					 json_integer_value(pid));
+	put_column(f, &p->term, STYLE_PLAIN, text, used ? used : 1, &p->process_columns, PROCESS_COLUMNS_MAX);
 }
 
 /* "10.0.0.1:4242", "[2001:db8::1]:443", "10.0.0.1", ":443", "". */
@@ -164,7 +169,7 @@ static void put_endpoints(FILE *f, struct pretty *p, const json_t *network)
 	else
 		snprintf(both, sizeof(both), "%s%s", local, peer);
 	if (both[0] || p->endpoint_columns)
-		put_column(f, &p->term, STYLE_PLAIN, both, &p->endpoint_columns, ENDPOINT_COLUMNS_MAX);
+		put_column(f, &p->term, STYLE_PLAIN, both, strlen(both), &p->endpoint_columns, ENDPOINT_COLUMNS_MAX);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -195,13 +200,15 @@ static void put_key(FILE *f, const struct term *term, const char *path, const ch
 }
 
 /* Text is quoted where it would not read as one word. */
-static void put_text(FILE *f, const char *text)
+static void put_text(FILE *f, const char *text, size_t size)
 {
-	bool quote = text[0] == '\0' || text[strcspn(text, " =,\"")];
+	bool quote = size == 0;
 
+	for (size_t i = 0; i < size && !quote; i++)
+		quote = text[i] && strchr(" =,\"", text[i]);
 	if (quote)
 		fputc('"', f);
-	text_terminal(f, text, false);
+	text_terminal_bytes(f, text, size, false);
 	if (quote)
 		fputc('"', f);
 }
@@ -209,7 +216,7 @@ static void put_text(FILE *f, const char *text)
 static void put_scalar(FILE *f, const json_t *value)
 {
 	if (json_is_string(value))
-		put_text(f, json_string_value(value));
+		put_text(f, json_string_value(value), json_string_length(value));
 	else if (json_is_integer(value))
 		fprintf(f, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	else if (json_is_real(value))
@@ -383,12 +390,13 @@ static char *quote_large(const char *line, size_t size)
 
 static json_t *parse(const char *line, size_t size)
 {
-	json_t *event = json_loadb(line, size, 0, NULL);
+	/* Text of a given length may hold NUL. */
+	json_t *event = json_loadb(line, size, JSON_ALLOW_NUL, NULL);
 
 	if (event)
 		return event;
 	OWN_FREE char *quoted = quote_large(line, size);
-	return quoted ? json_loads(quoted, 0, NULL) : NULL;
+	return quoted ? json_loads(quoted, JSON_ALLOW_NUL, NULL) : NULL;
 }
 
 void pretty_event(struct pretty *p, FILE *f, const char *line, size_t size)
@@ -400,19 +408,19 @@ void pretty_event(struct pretty *p, FILE *f, const char *line, size_t size)
 	char path[PATH_BYTES] = "";
 
 	if (!name) {
-		OWN_FREE char *text = strndup(line, size);
-		text_terminal(f, text ? text : "", false);
+		text_terminal_bytes(f, line, size, false);
 		fputc('\n', f);
 		return;
 	}
 	put_time(f, &p->term, json_string_value(json_object_get(event, "time")));
-	put_column(f, &p->term, style_of(name), name, &p->event_columns, EVENT_COLUMNS_MAX);
+	put_column(f, &p->term, style_of(name), name, strlen(name), &p->event_columns, EVENT_COLUMNS_MAX);
 	if (strncmp(name, "obs.", 4) != 0) {
 		put_process(f, p, json_object_get(event, "process"));
 		put_endpoints(f, p, json_object_get(event, "network"));
 	} else {
 		const char *bundle = json_string_value(json_object_get(event, "bundle"));
-		put_column(f, &p->term, STYLE_PLAIN, bundle ? bundle : "-", &p->process_columns, PROCESS_COLUMNS_MAX);
+		bundle = bundle ? bundle : "-";
+		put_column(f, &p->term, STYLE_PLAIN, bundle, strlen(bundle), &p->process_columns, PROCESS_COLUMNS_MAX);
 	}
 	put_fields(f, &p->term, event, path, 0, name, 0);
 	fputc('\n', f);

@@ -105,6 +105,18 @@ static void text_terminal_defuses_what_reorders(void **state)
 				  "\u061b\u2027\u206a");
 }
 
+static void text_terminal_bytes_shows_nul(void **state)
+{
+	OWN_FREE char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	(void)state;
+	text_terminal_bytes(f, "a\0b\0\xc3\xa9", 6, false);
+	fclose(f);
+	assert_string_equal(text, "a\\x00b\\x00\xc3\xa9");
+}
+
 static void text_terminal_with_lines_keeps_them(void **state)
 {
 	OWN_FREE char *text = as_terminal("a\n\tb\r", true);
@@ -192,6 +204,7 @@ int main(void)
 	    cmocka_unit_test(text_json_escapes_controls_and_replaces_noise),
 	    cmocka_unit_test(text_terminal_defuses_escapes),
 	    cmocka_unit_test(text_terminal_defuses_what_reorders),
+	    cmocka_unit_test(text_terminal_bytes_shows_nul),
 	    cmocka_unit_test(text_terminal_with_lines_keeps_them),
 	    cmocka_unit_test(text_terminal_of_any_two_bytes_is_harmless),
 	    cmocka_unit_test(text_time_is_rfc_3339),

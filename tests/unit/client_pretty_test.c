@@ -83,6 +83,17 @@ static void pretty_dns_name_with_escape_sequence_is_harmless(void **state)
 	assert_non_null(strstr(out, " answers=192.0.2.7,\"\\x0d\\x0aforged line\"\n"));
 }
 
+static void pretty_text_with_nul_is_shown_to_its_end(void **state)
+{
+	OWN_FREE char *out = shown(
+	    &plain, "{\"event\":\"demo.x\",\"process\":{\"pid\":7,\"executable\":{\"name\":\"a\\u0000b\"}},"
+		    "\"demo\":{\"text\":\"x\\u0000y\\u0000\",\"other\":\"\\u0000 z\",\"large\":18446744073709551615}}");
+
+	(void)state;
+	assert_non_null(strstr(out, "  a\\x00b[7] "));
+	assert_non_null(strstr(out, " text=x\\x00y\\x00 other=\"\\x00 z\" large=18446744073709551615\n"));
+}
+
 static void pretty_key_with_escape_sequence_is_harmless(void **state)
 {
 	OWN_FREE char *out = shown(&plain, "{\"event\":\"x\\u001b[1m\",\"k\\u001b[2J\":{\"a\\u001b\":1},"
@@ -185,6 +196,7 @@ int main(void)
 	    cmocka_unit_test(pretty_ipv6_endpoint_is_bracketed),
 	    cmocka_unit_test(pretty_process_name_with_escape_sequence_is_harmless),
 	    cmocka_unit_test(pretty_dns_name_with_escape_sequence_is_harmless),
+	    cmocka_unit_test(pretty_text_with_nul_is_shown_to_its_end),
 	    cmocka_unit_test(pretty_key_with_escape_sequence_is_harmless),
 	    cmocka_unit_test(pretty_line_that_is_no_json_is_escaped),
 	    cmocka_unit_test(pretty_number_past_63_bits_is_exact),
