@@ -283,8 +283,21 @@ static void put_amount(FILE *f, enum unit unit, uint64_t n)
 	else if (unit == UNIT_BYTES)
 		term_bytes(n, "", amount, sizeof(amount));
 	else
-		snprintf(amount, sizeof(amount), "%" PRIu64, n);
+		snprintf(amount, sizeof(amount), "%" PRIu64 "%s", n, unit == UNIT_US ? "us" : "");
 	fputs(amount, f);
+}
+
+/* An integer, or one past 63 bits, which is quoted. */
+static void put_number(FILE *f, enum unit unit, const json_t *value)
+{
+	json_int_t n = json_integer_value(value);
+
+	if (n < 0)
+		fputc('-', f);
+	if (json_is_string(value))
+		put_amount(f, unit, strtoull(json_string_value(value), NULL, 10));
+	else
+		put_amount(f, unit, n < 0 ? 0 - (uint64_t)n : (uint64_t)n);
 }
 
 static void put_label(FILE *f, const struct term *term, const char *path, const char *event)
@@ -301,8 +314,8 @@ static void put_field(FILE *f, const struct term *term, const char *path, const 
 		if (strcmp(shown_elsewhere[i], path) == 0)
 			return;
 	put_label(f, term, path, event);
-	if (json_is_integer(value) && json_integer_value(value) >= 0)
-		put_amount(f, unit_of(path), (uint64_t)json_integer_value(value));
+	if (json_is_integer(value))
+		put_number(f, unit_of(path), value);
 	else
 		put_inline(f, value, 0);
 }
@@ -321,13 +334,12 @@ static bool put_histogram(FILE *f, const struct term *term, const char *path, co
 	fprintf(f, "%" PRIu64, total);
 	json_array_foreach(buckets, i, bucket)
 	{
-		json_int_t le = json_integer_value(json_object_get(bucket, "le"));
 		json_int_t n = json_integer_value(json_object_get(bucket, "count"));
 
 		seen += n > 0 ? (uint64_t)n : 0;
 		for (; next < ARRAY_LEN(percents) && (double)seen * 100 >= (double)total * percents[next]; next++) {
 			fprintf(f, ",p%u<=", percents[next]);
-			put_amount(f, unit_of(path), le > 0 ? (uint64_t)le : 0);
+			put_number(f, unit_of(path), json_object_get(bucket, "le"));
 		}
 	}
 	return true;

@@ -135,6 +135,28 @@ static void pretty_histogram_is_told_by_its_percentiles(void **state)
 	assert_non_null(strstr(empty, " rtt=0\n"));
 }
 
+static void pretty_histogram_with_limits_below_zero_and_past_63_bits(void **state)
+{
+	OWN_FREE char *ends =
+	    shown(&plain,
+		  "{\"event\":\"demo.x\",\"demo\":{\"wait_ns\":{\"buckets\":[{\"le\":4611686018427387903,\"count\":1},"
+		  "{\"le\":18446744073709551615,\"count\":1}],\"count\":2},\"wait_us\":{\"buckets\":[{\"le\":"
+		  "18446744073709551615,\"count\":1}],\"count\":1}}}");
+	OWN_FREE char *below = shown(
+	    &plain, "{\"event\":\"demo.x\",\"demo\":{\"skew\":{\"buckets\":[{\"le\":-11,\"count\":2},"
+		    "{\"le\":-1,\"count\":1},{\"le\":9,\"count\":1}],\"count\":4},\"skew_us\":{\"buckets\":[{\"le\":"
+		    "-1500,\"count\":1}],\"count\":1}}}");
+
+	OWN_FREE char *field = shown(&plain, "{\"event\":\"demo.x\",\"demo\":{\"skew_us\":-1500,\"step\":-7}}");
+
+	(void)state;
+	assert_non_null(strstr(field, " skew=-1.5ms step=-7\n"));
+	assert_non_null(strstr(ends, " wait=2,p50<=53375d23h,p90<=213503d23h,p99<=213503d23h,p100<=213503d23h"));
+	assert_non_null(strstr(ends, " wait=1,p50<=18446744073709551615us,"));
+	assert_non_null(strstr(below, " skew=4,p50<=-11,p90<=9,p99<=9,p100<=9"));
+	assert_non_null(strstr(below, " skew=1,p50<=-1.5ms,"));
+}
+
 static void pretty_deep_nesting_ends(void **state)
 {
 	char line[8192] = "{\"event\":\"x\"";
@@ -201,6 +223,7 @@ int main(void)
 	    cmocka_unit_test(pretty_line_that_is_no_json_is_escaped),
 	    cmocka_unit_test(pretty_number_past_63_bits_is_exact),
 	    cmocka_unit_test(pretty_histogram_is_told_by_its_percentiles),
+	    cmocka_unit_test(pretty_histogram_with_limits_below_zero_and_past_63_bits),
 	    cmocka_unit_test(pretty_deep_nesting_ends),
 	    cmocka_unit_test(pretty_lost_is_highlighted_on_a_terminal_only),
 	    cmocka_unit_test(pretty_columns_grow_and_stay),
