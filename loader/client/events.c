@@ -15,7 +15,7 @@
 #include "loader/client/where.h"
 
 /* A record has at most 32 KiB, of which each byte may become a few characters. */
-enum { LINE_MAX_BYTES = 4 << 20, READ_BYTES = 256 << 10, LAST_MOST = 100000 };
+enum { LINE_MAX_BYTES = 4 << 20, READ_BYTES = 256 << 10 };
 
 struct stream {
 	const struct options *o;
@@ -205,7 +205,7 @@ static int request_again(const struct options *o, int argc, char **argv, char **
 {
 	struct options again = *o;
 
-	again.last = o->sample > 1 ? 0 : LAST_MOST;
+	again.last = o->sample > 1 ? 0 : WHERE_MAX_LAST;
 	return where_request(&again, argc, argv, out, e);
 }
 

@@ -1,6 +1,7 @@
 #include "loader/client/where.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -188,6 +189,10 @@ int where_request(const struct options *o, int argc, char **argv, char **out, st
 
 	if (!request)
 		return err_set(e, ERR_NOMEM, "request");
+	if (argc > WHERE_MAX_PATTERNS)
+		return err_set(e, ERR_USAGE, "%d patterns: at most %d", argc, WHERE_MAX_PATTERNS);
+	if (o->last > WHERE_MAX_LAST)
+		return err_set(e, ERR_USAGE, "--last %" PRIu64 ": at most %d", o->last, WHERE_MAX_LAST);
 	if (argc && add_patterns(request, argc, argv, e))
 		return -1;
 	if (o->where_count && add_where(request, o, e))

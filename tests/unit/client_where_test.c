@@ -166,6 +166,30 @@ static void where_request_with_pattern_that_is_no_utf8_is_usage_error(void **sta
 	assert_int_equal(e.code, ERR_USAGE);
 }
 
+static void where_request_past_what_the_daemon_takes_is_usage_error(void **state)
+{
+	struct options o = OPTIONS_INIT;
+	char pattern[] = "*";
+	char *patterns[WHERE_MAX_PATTERNS + 1];
+	OWN_FREE char *most = NULL;
+	OWN_FREE char *last = NULL;
+	OWN_FREE char *more = NULL;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
+		patterns[i] = pattern;
+	o.last = 100000;
+	assert_int_equal(where_request(&o, 63, patterns, &most, &e), 0);
+	json_auto_t *request = json_loads(most, 0, NULL);
+	assert_int_equal(json_array_size(json_object_get(request, "events")), 64);
+	assert_int_equal(where_request(&o, 64, patterns, &more, &e), -1);
+	assert_int_equal(e.code, ERR_USAGE);
+	o.last = 100001;
+	assert_int_equal(where_request(&o, 0, NULL, &last, &e), -1);
+	assert_int_equal(e.code, ERR_USAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +203,7 @@ int main(void)
 	    cmocka_unit_test(where_request_without_options_is_everything),
 	    cmocka_unit_test(where_request_holds_every_option_on_one_line),
 	    cmocka_unit_test(where_request_with_pattern_that_is_no_utf8_is_usage_error),
+	    cmocka_unit_test(where_request_past_what_the_daemon_takes_is_usage_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
