@@ -1,10 +1,11 @@
 # Unit tests: tests/unit/<folder>_<module>_test.c, one binary a module; names in UNIT_TESTS.
 
 
-UNIT_TESTS += client_ask client_options client_pretty client_resume client_table client_where
-$(foreach t,ask options pretty resume table where,$(eval tests/bin/client_$(t)_src := tests/unit/client_$(t)_test.c))
-$(foreach t,ask options pretty resume table where,$(eval tests/bin/client_$(t)_libs := client ipc base))
-$(foreach t,ask options pretty resume table where,$(eval tests/bin/client_$(t)_pkgs := jansson cmocka))
+client_tests := ask events options pretty resume table where
+UNIT_TESTS += $(addprefix client_,$(client_tests))
+$(foreach t,$(client_tests),$(eval tests/bin/client_$(t)_src := tests/unit/client_$(t)_test.c))
+$(foreach t,$(client_tests),$(eval tests/bin/client_$(t)_libs := client ipc base))
+$(foreach t,$(client_tests),$(eval tests/bin/client_$(t)_pkgs := jansson cmocka))
 
 UNIT_TESTS += bundles_archive bundles_digest bundles_files bundles_manifest base_arguments base_err base_file base_json base_text
 $(foreach t,archive digest files manifest,$(eval tests/bin/bundles_$(t)_src := tests/unit/bundles_$(t)_test.c))
