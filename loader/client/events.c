@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/signalfd.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "bundles/base/json.h"
@@ -28,6 +28,53 @@ struct stream {
 	bool interrupted; /* the connection ended */
 	bool resumed;     /* and no event came since */
 };
+
+/* How long a reader has to take what is being written when a signal comes. */
+enum { PATIENCE_S = 2 };
+
+static volatile sig_atomic_t leaving, leaving_fd;
+
+/* The alarm is for a reader that has stalled: a write waits for it for ever, and goes on after a signal, so that a line is
+ * not cut off for one that reads. */
+static void leave(int number)
+{
+	const uint64_t one = 1;
+
+	if (number == SIGALRM)
+		_exit(0);
+	if (leaving)
+		return;
+	leaving = 1;
+	alarm(PATIENCE_S);
+	if (write(leaving_fd, &one, sizeof(one)) < 0)
+		return; /* the command has ended */
+}
+
+/* Ctrl-C is how one leaves: it makes *out_fd readable, and the command ends between two lines, with status 0. Under nohup a
+ * terminal's end is none. */
+static int watch_signals(int *out_fd, struct err *e)
+{
+	const struct sigaction action = {.sa_handler = leave, .sa_flags = SA_RESTART};
+	static const int watched[] = {SIGALRM, SIGINT, SIGTERM, SIGHUP};
+	struct sigaction hangup;
+	sigset_t set;
+
+	*out_fd = eventfd(0, EFD_CLOEXEC);
+	if (*out_fd < 0)
+		return err_errno(e, ERR_IO, "eventfd");
+	leaving_fd = *out_fd;
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(watched); i++) {
+		if (watched[i] == SIGHUP && sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN)
+			continue;
+		sigaddset(&set, watched[i]);
+		if (sigaction(watched[i], &action, NULL))
+			return err_errno(e, ERR_IO, "signals");
+	}
+	if (sigprocmask(SIG_UNBLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return err_errno(e, ERR_IO, "signals");
+	return 0;
+}
 
 /* Beside the stream: events are on standard output. */
 static void note(const struct stream *s, const char *text)
@@ -116,7 +163,7 @@ static int show_lines(struct stream *s, struct err *e)
 	char *start = s->line, *newline;
 	size_t left = s->used;
 
-	while (!s->ended && (newline = memchr(start, '\n', left))) {
+	while (!s->ended && !leaving && (newline = memchr(start, '\n', left))) {
 		size_t size = (size_t)(newline - start) + 1;
 		if (show(s, start, size, e))
 			return -1;
@@ -187,24 +234,6 @@ static int follow(struct stream *s, int sock, int signals, struct err *e)
 			return -1;
 	}
 	return 0;
-}
-
-/* Ctrl-C is how one leaves: it ends between two lines, with status 0. Under nohup a terminal's end is none: while blocked, a
- * signal that is ignored would come nevertheless. */
-static int watch_signals(int *out_fd, struct err *e)
-{
-	struct sigaction hangup;
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
-		sigaddset(&set, SIGHUP);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-		return err_errno(e, ERR_IO, "signals");
-	*out_fd = signalfd(-1, &set, SFD_CLOEXEC);
-	return *out_fd < 0 ? err_errno(e, ERR_IO, "signalfd") : 0;
 }
 
 /* What the next worker had sent before we came is asked for: its memory is new, so nothing comes twice. Not with samples,

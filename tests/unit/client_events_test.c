@@ -167,11 +167,53 @@ static void events_count_takes_losses_alone_for_losses(void **state)
 	assert_string_equal(text + strlen(loss), looks_like_one);
 }
 
+/* More than pipe and sockets hold: the command waits in a write. */
+static void flood(const struct scene *s)
+{
+	for (int full = 0; full < 20;) {
+		if (send(s->daemon, EVENT, strlen(EVENT), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+			full = 0;
+		} else {
+			full++;
+			usleep(20000);
+		}
+	}
+}
+
+static void events_signal_ends_between_two_lines(void **state)
+{
+	struct scene *s = *state;
+	static char text[1 << 20];
+
+	start(s, 0);
+	serve(s);
+	flood(s);
+	assert_int_equal(kill(s->command, SIGINT), 0);
+	usleep(100000);
+	read_all(s->output, text, sizeof(text));
+	assert_int_equal(ended(s, 5), 0);
+	assert_true(strlen(text) > strlen(EVENT) && strlen(text) < sizeof(text) - 1);
+	assert_string_equal(text + strlen(text) - strlen(EVENT), EVENT);
+}
+
+static void events_signal_ends_while_the_reader_stalls(void **state)
+{
+	struct scene *s = *state;
+
+	start(s, 0);
+	serve(s);
+	flood(s);
+	assert_int_equal(kill(s->command, SIGTERM), 0);
+	assert_int_equal(ended(s, 10), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	    TEST(events_count_takes_losses_alone_for_losses),
+	    TEST(events_signal_ends_between_two_lines),
+	    TEST(events_signal_ends_while_the_reader_stalls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
