@@ -12,6 +12,9 @@
 /* The daemon waits up to 10 seconds before it starts a worker again, and up to 30 for a monitor. */
 enum { RESUME_MS = 60000, PAUSE_FIRST_MS = 100, PAUSE_MOST_MS = 5000, LOOK_MS = 100 };
 
+/* A worker closes connections unread when it has no place for them, and none to tell why; one that dies, at most once. */
+enum { CLOSED_MOST = 5 };
+
 enum outcome { OUTCOME_SERVED, OUTCOME_CLOSED, OUTCOME_LATE, OUTCOME_LEFT /* by the user */ };
 
 static uint64_t now_ms(void)
@@ -62,7 +65,7 @@ static int attempt(const char *run_dir, const char *request, int signals, uint64
 	struct err why = ERR_INIT;
 	OWN_FD int sock = -1;
 
-	*out = OUTCOME_CLOSED;
+	*out = OUTCOME_LATE;
 	if (ask_connect(run_dir, "events.sock", SOCK_STREAM | SOCK_NONBLOCK, &sock, &why)) {
 		if (why.errnum == EAGAIN)
 			return 0; /* as many wait already as the socket lets wait */
@@ -73,8 +76,10 @@ static int attempt(const char *run_dir, const char *request, int signals, uint64
 			*e = why;
 		return err_wrap(e, "the stream was interrupted");
 	}
-	if (send(sock, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request))
+	if (send(sock, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request)) {
+		*out = errno == EPIPE ? OUTCOME_CLOSED : OUTCOME_LATE;
 		return 0;
+	}
 	*out = wait_for_service(sock, signals, end_ms);
 	if (*out == OUTCOME_SERVED)
 		*out_sock = TAKE_FD(sock);
@@ -84,7 +89,7 @@ static int attempt(const char *run_dir, const char *request, int signals, uint64
 int resume_stream(const char *run_dir, const char *request, int signals, int *out_sock, struct err *e)
 {
 	uint64_t end_ms = now_ms() + RESUME_MS;
-	int pause_ms = PAUSE_FIRST_MS;
+	int pause_ms = PAUSE_FIRST_MS, closed = 0;
 
 	*out_sock = -1;
 	while (now_ms() < end_ms) {
@@ -96,6 +101,8 @@ int resume_stream(const char *run_dir, const char *request, int signals, int *ou
 			return -1;
 		if (outcome == OUTCOME_SERVED || outcome == OUTCOME_LEFT)
 			return 0;
+		if (outcome == OUTCOME_CLOSED && ++closed == CLOSED_MOST)
+			return err_set(e, ERR_REQUEST_BUSY, "the daemon closes connections without a word");
 		pause_ms = pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
 	}
 	return err_set(e, ERR_DAEMON_FAILED,

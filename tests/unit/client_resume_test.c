@@ -19,6 +19,7 @@ struct server {
 	char dir[64];
 	int listener, signals;
 	int refused; /* connections to end */
+	bool full;   /* and it serves none */
 	char got[64];
 	int served; /* kept open */
 	pthread_t thread;
@@ -30,6 +31,8 @@ static void *serve(void *arg)
 
 	for (int i = 0; i < s->refused; i++)
 		close(accept(s->listener, NULL, NULL));
+	if (s->full)
+		return NULL;
 	s->served = accept(s->listener, NULL, NULL);
 	if (recv(s->served, s->got, sizeof(s->got) - 1, 0) < 0)
 		s->got[0] = '!';
@@ -86,6 +89,21 @@ static void connection_is_served_when_its_request_is_read(void **state)
 	assert_int_equal(recv(sock, s->got, 1, 0), 1);
 }
 
+static void connections_closed_unread_are_busy(void **state)
+{
+	struct server *s = *state;
+	struct err e = ERR_INIT;
+	int sock = 0;
+
+	s->refused = 5;
+	s->full = true;
+	assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
+	assert_int_equal(resume_stream(s->dir, "{}\n", s->signals, &sock, &e), -1);
+	assert_int_equal(e.code, ERR_REQUEST_BUSY);
+	assert_int_equal(sock, -1);
+	pthread_join(s->thread, NULL);
+}
+
 static void nobody_listens_ends(void **state)
 {
 	struct server *s = *state;
@@ -129,6 +147,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	    TEST(connection_is_served_when_its_request_is_read),
+	    TEST(connections_closed_unread_are_busy),
 	    TEST(nobody_listens_ends),
 	    TEST(signal_ends_the_wait_for_service),
 	};
