@@ -47,8 +47,8 @@ void trust_free(struct trust **trust);
 /* The same certificate twice counts once. */
 MUST_CHECK int trust_add(struct trust *trust, const struct cert *cert, struct err *e);
 /* A signature whose chain has this key, as signer or as issuer, does not count any more, and a manifest of this digest is
- * refused whoever signed it: an identity is of one or the other. */
-MUST_CHECK int trust_revoke(struct trust *trust, const struct digest *identity, struct err *e);
+ * refused whoever signed it: an identity is of one or the other. What is there already counts once. */
+MUST_CHECK int trust_revoke(struct trust *trust, const struct digest *identities, size_t count, struct err *e);
 bool trust_revoked(const struct trust *trust, const struct digest *identity);
 /* Every *.pem of the folder, in the order of their names; a file that is no certificate is an error naming it. A folder
  * that does not exist is an empty store. */

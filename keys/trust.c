@@ -20,7 +20,7 @@ struct trust {
 	X509_STORE *store;
 	struct cert **cert;
 	size_t count;
-	struct digest *revoked;
+	struct digest *revoked; /* sorted, each once */
 	size_t revoked_count;
 };
 
@@ -104,25 +104,35 @@ int trust_add(struct trust *trust, const struct cert *cert, struct err *e)
 	return take_cert(trust, &own, e);
 }
 
-bool trust_revoked(const struct trust *trust, const struct digest *identity)
+static int by_bytes(const void *a, const void *b)
 {
-	for (size_t i = 0; i < trust->revoked_count; i++)
-		if (digest_equal(&trust->revoked[i], identity))
-			return true;
-	return false;
+	return memcmp(a, b, sizeof(struct digest));
 }
 
-int trust_revoke(struct trust *trust, const struct digest *identity, struct err *e)
+bool trust_revoked(const struct trust *trust, const struct digest *identity)
 {
-	if (trust_revoked(trust, identity))
+	return trust->revoked_count &&
+	       bsearch(identity, trust->revoked, trust->revoked_count, sizeof(*identity), by_bytes);
+}
+
+int trust_revoke(struct trust *trust, const struct digest *identities, size_t count, struct err *e)
+{
+	size_t all = trust->revoked_count + count, kept = 0;
+
+	if (count == 0)
 		return 0;
-	if (trust->revoked_count == TRUST_MAX_REVOKED)
+	if (count > TRUST_MAX_REVOKED || all > TRUST_MAX_REVOKED)
 		return err_set(e, ERR_LIMIT, "more than %d revoked signers and bundles", TRUST_MAX_REVOKED);
-	struct digest *grown = reallocarray(trust->revoked, trust->revoked_count + 1, sizeof(*grown));
+	struct digest *grown = reallocarray(trust->revoked, all, sizeof(*grown));
 	if (!grown)
 		return err_errno(e, ERR_NOMEM, "revoked signers and bundles");
+	memcpy(grown + trust->revoked_count, identities, count * sizeof(*grown));
+	qsort(grown, all, sizeof(*grown), by_bytes);
+	for (size_t i = 0; i < all; i++)
+		if (kept == 0 || !digest_equal(&grown[kept - 1], &grown[i]))
+			grown[kept++] = grown[i];
 	trust->revoked = grown;
-	trust->revoked[trust->revoked_count++] = *identity;
+	trust->revoked_count = kept;
 	return 0;
 }
 

@@ -156,13 +156,16 @@ int admit_unpack(const struct admit_unpacker *unpacker, int sealed_fd, struct bu
 static int revoke_listed(int config_fd, struct trust *trust, struct err *e)
 {
 	OWN(revoked) struct revoked list = {0};
+	OWN_FREE struct digest *identities = NULL;
 
 	if (revoked_read(config_fd, &list, e))
 		return -1;
+	identities = calloc(list.count + 1, sizeof(*identities));
+	if (!identities)
+		return err_errno(e, ERR_NOMEM, "revoked signers and bundles");
 	for (size_t i = 0; i < list.count; i++)
-		if (trust_revoke(trust, &list.one[i].digest, e))
-			return -1;
-	return 0;
+		identities[i] = list.one[i].digest;
+	return trust_revoke(trust, identities, list.count, e);
 }
 
 int admit_trust(const char *config_dir, struct trust **trust, struct policy **policy, struct err *e)

@@ -69,7 +69,7 @@ static void verify(struct cms *cms, struct trust *trust, const struct cert_info 
 	check_signer(&signer, peeked);
 	need(!cms_verify(cms, other, sizeof(other) - 1, trust, now, &signer, &e) || e.code != ERR_SIGNATURE_INVALID);
 	/* Whoever of the chain is revoked, it counts no more. */
-	need(trust_revoke(trust, &signer.chain[signer.chain_count - 1], NULL));
+	need(trust_revoke(trust, &signer.chain[signer.chain_count - 1], 1, NULL));
 	need(!cms_verify(cms, content, sizeof(content) - 1, trust, now, &signer, &e) ||
 	     e.code != ERR_CERTIFICATE_REVOKED);
 }

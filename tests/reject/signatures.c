@@ -41,7 +41,7 @@ static void trust_one(void *ctx, const char *name, const struct pki *signer, boo
 		err_print(stderr, name, &e, false);
 		abort();
 	}
-	if (revoked && trust_revoke(reject_trust, &info.signer, &e))
+	if (revoked && trust_revoke(reject_trust, &info.signer, 1, &e))
 		abort();
 }
 

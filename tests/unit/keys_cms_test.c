@@ -346,7 +346,7 @@ static void verify_revoked_key_refused(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		OWN_TRUST trust = pki_trust(root, NULL);
 		cert_info(revoked[i]->cert, &info);
-		assert_int_equal(trust_revoke(trust, &info.signer, &e), 0);
+		assert_int_equal(trust_revoke(trust, &info.signer, 1, &e), 0);
 		expect_of(ERR_CERTIFICATE_REVOKED, leaf, NULL, trust);
 		expect_of(ERR_CERTIFICATE_REVOKED, renewed, NULL, trust);
 	}

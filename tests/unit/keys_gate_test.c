@@ -212,7 +212,7 @@ static void gravest_reason_told_when_none_counts(void **state)
 
 	(void)state;
 	cert_info(bob->cert, &info);
-	assert_int_equal(trust_revoke(trust, &info.signer, &e), 0);
+	assert_int_equal(trust_revoke(trust, &info.signer, 1, &e), 0);
 	struct gate late = {.trust = trust, .now = PKI_NOW + 2 * PKI_DAY};
 	expect_gate(ERR_CERTIFICATE_REVOKED, late, (struct parts){.signers = SIGNERS(alice, bob, mallory)});
 	assert_int_equal(seen.aside_count, 3);
@@ -235,7 +235,7 @@ static void installed_bundle_outlives_its_certificate(void **state)
 	expect_gate(ERR_CERTIFICATE_NOT_YET_VALID, (struct gate){.now = PKI_NOW - 2 * PKI_DAY, .installed = true},
 		    (struct parts){});
 	cert_info(alice->cert, &info);
-	assert_int_equal(trust_revoke(trust, &info.signer, &e), 0);
+	assert_int_equal(trust_revoke(trust, &info.signer, 1, &e), 0);
 	expect_gate(ERR_CERTIFICATE_REVOKED, (struct gate){.trust = trust, .installed = true}, (struct parts){});
 }
 
@@ -247,7 +247,7 @@ static void revoked_manifest_refused_whoever_signed(void **state)
 	(void)state;
 	expect_gate(ERR_NONE, gate, (struct parts){.signers = SIGNERS(alice)});
 	const struct digest digest = seen.manifest;
-	assert_int_equal(trust_revoke(trust, &digest, &e), 0);
+	assert_int_equal(trust_revoke(trust, &digest, 1, &e), 0);
 	expect_gate(ERR_POLICY_REVOKED, gate, (struct parts){.signers = SIGNERS(alice, bob)});
 	gate.installed = true;
 	expect_gate(ERR_POLICY_REVOKED, gate, (struct parts){.signers = SIGNERS(bob)});

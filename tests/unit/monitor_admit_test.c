@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -374,6 +375,41 @@ static void trust_malformed_lists_are_refused(void **state)
 	assert_int_equal(e.code, ERR_POLICY_MALFORMED);
 }
 
+/* Read again by each request: as many as the file has room for must cost next to nothing. */
+static void trust_long_list_is_read_quickly(void **state)
+{
+	enum { LINES = 60000 };
+	OWN(trust) struct trust *trust = NULL;
+	OWN(policy) struct policy *policy = NULL;
+	struct digest digest, unknown = {{0}};
+	char path[128], hex[DIGEST_HEX_BYTES];
+	struct err e = ERR_INIT;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/revoked", folder);
+	OWN_FILE FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	/* In no order, and some of them twice. */
+	for (uint32_t i = 0; i < LINES; i++) {
+		uint32_t number = i % (LINES - 10);
+		assert_int_equal(digest_of(&number, sizeof(number), &digest, &e), 0);
+		digest_hex(&digest, hex);
+		fprintf(f, "%s\n", hex);
+	}
+	fflush(f);
+	clock_t start = clock();
+	assert_int_equal(admit_trust(folder, &trust, &policy, &e), 0);
+#ifndef OBS_VALGRIND
+	assert_true(clock() - start < CLOCKS_PER_SEC);
+#endif
+	for (uint32_t i = 0; i < LINES; i += 7) {
+		uint32_t number = i % (LINES - 10);
+		assert_int_equal(digest_of(&number, sizeof(number), &digest, &e), 0);
+		assert_true(trust_revoked(trust, &digest));
+	}
+	assert_false(trust_revoked(trust, &unknown));
+}
+
 int main(void)
 {
 #define WITH_CONFIG(f) cmocka_unit_test_setup_teardown(f, make_config, drop_config)
@@ -388,6 +424,7 @@ int main(void)
 	    WITH_CONFIG(trust_empty_folder_trusts_nobody),
 	    WITH_CONFIG(trust_certificate_is_read_each_time),
 	    WITH_CONFIG(trust_malformed_lists_are_refused),
+	    WITH_CONFIG(trust_long_list_is_read_quickly),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
