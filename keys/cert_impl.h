@@ -30,12 +30,14 @@ MUST_CHECK int x509_info(X509 *x509, struct cert_info *out, struct err *e);
 struct x509_chain {
 	struct digest key[ARRAY_LEN(((struct cms_signer *)NULL)->chain)];
 	size_t count;
+	bool leaf_trusted;           /* the store holds the leaf itself: it needs nothing above it */
 	bool expired, not_yet_valid; /* of any certificate of the chain, at `now` */
 	char expired_subject[256];   /* of the certificate that those speak of */
 };
 
 /* Everything but time is refused here; time is told, so that the caller may weigh it after the signature itself.
- * untrusted: certificates that came with a signature, or NULL. */
+ * untrusted: certificates that came with a signature, or NULL. No chain of a trusted leaf is refused because of them: where
+ * it does not stand with them, it is the one without. */
 MUST_CHECK int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
 			   struct x509_chain *out, struct err *e);
 

@@ -279,6 +279,15 @@ static int check_time(const struct x509_chain *chain, int64_t now, bool installe
 	return 0;
 }
 
+/* A trusted leaf whose chain is late because of certificates that only came along is one without them. */
+static int leave_out_late(const struct cms *cms, const struct trust *trust, int64_t now, bool installed,
+			  struct x509_chain *chain, struct err *e)
+{
+	bool late = chain->not_yet_valid || (chain->expired && !installed);
+
+	return late && chain->leaf_trusted ? trust_chain(trust, cms->leaf, NULL, now, chain, e) : 0;
+}
+
 static int verify(struct cms *cms, const void *content, size_t size, const struct trust *trust, int64_t now,
 		  bool installed, struct cms_signer *out, struct err *e)
 {
@@ -299,7 +308,7 @@ static int verify(struct cms *cms, const void *content, size_t size, const struc
 	for (size_t i = 0; i < chain.count; i++)
 		if (trust_revoked(trust, &chain.key[i]))
 			return err_set(e, ERR_CERTIFICATE_REVOKED, "an issuer of %s is revoked", subject);
-	if (check_time(&chain, now, installed, e))
+	if (leave_out_late(cms, trust, now, installed, &chain, e) || check_time(&chain, now, installed, e))
 		return -1;
 	found.signer = chain.key[0];
 	found.chain_count = chain.count;

@@ -321,10 +321,10 @@ static int build(X509_STORE_CTX *ctx, const struct trust *trust, X509 *leaf, STA
 	return keys_of_chain(trust, certs, out, e);
 }
 
-int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, struct x509_chain *out,
-		struct err *e)
+static int build_fresh(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
+		       struct x509_chain *out, struct err *e)
 {
-	struct x509_chain chain = {};
+	struct x509_chain chain = {.leaf_trusted = trust_holds(trust, leaf) != NULL};
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
 
 	if (!ctx)
@@ -336,4 +336,18 @@ int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untruste
 		return -1;
 	*out = chain;
 	return 0;
+}
+
+int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now, struct x509_chain *out,
+		struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (build_fresh(trust, leaf, untrusted, now, out, &why) == 0)
+		return 0;
+	if (untrusted && trust_holds(trust, leaf))
+		return build_fresh(trust, leaf, NULL, now, out, e);
+	if (e)
+		*e = why;
+	return -1;
 }

@@ -225,6 +225,55 @@ static void verify_untrusted_issuer_of_trusted_leaf_not_in_chain(void **state)
 	assert_int_equal(seen.chain_count, 1);
 }
 
+/* Nor does it refuse one: expired, not valid yet, or not allowed to issue. */
+static void verify_untrusted_issuer_does_not_fail_a_trusted_leaf(void **state)
+{
+	const struct pki_spec of_ca = {
+	    .name = "root", .constraints = "critical,CA:TRUE", .usage = "critical,keyCertSign", .extended = ""};
+	struct pki_spec specs[] = {of_ca, of_ca, of_ca, {.name = "plain"}};
+
+	(void)state;
+	specs[0].not_after = PKI_NOW - 5;
+	specs[1].not_before = PKI_NOW + 5;
+	specs[2].extended = "serverAuth";
+	for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
+		OWN_PKI struct pki *issuer = pki_make(specs[i]);
+		OWN_PKI struct pki *leaf = pki_make((struct pki_spec){.name = "leaf", .issuer = issuer});
+		OWN_TRUST trust = pki_trust(leaf, NULL);
+		expect_of(ERR_NONE, leaf, issuer, trust);
+		assert_int_equal(seen.chain_count, 1);
+	}
+}
+
+/* A way up from a trusted leaf to a trusted authority is one only as long as it is valid; the authority's revocation takes the
+ * leaf along all the same. */
+static void verify_late_way_up_from_a_trusted_leaf_is_none(void **state)
+{
+	OWN_PKI struct pki *root = make_ca("root", NULL, NULL);
+	OWN_PKI struct pki *middle = pki_make((struct pki_spec){.name = "middle",
+								.issuer = root,
+								.constraints = "critical,CA:TRUE",
+								.usage = "critical,keyCertSign",
+								.extended = "",
+								.not_after = PKI_NOW + 5});
+	OWN_PKI struct pki *leaf = pki_make((struct pki_spec){.name = "leaf", .issuer = middle});
+	OWN_TRUST trust = pki_trust(leaf, root, NULL);
+	OWN_FREE uint8_t *der = NULL;
+	struct cert_info info;
+	size_t size;
+
+	(void)state;
+	pki_sign_raw(leaf, middle, content, CONTENT, RAW, "SHA256", &der, &size);
+	expect(ERR_NONE, der, size, trust, PKI_NOW);
+	assert_int_equal(seen.chain_count, 3);
+	expect(ERR_NONE, der, size, trust, PKI_NOW + 10);
+	assert_int_equal(seen.chain_count, 1);
+	expect(ERR_CERTIFICATE_EXPIRED, der, size, trust, PKI_NOW + 2 * PKI_DAY);
+	cert_info(root->cert, &info);
+	assert_int_equal(trust_revoke(trust, &info.signer, 1, &e), 0);
+	expect(ERR_CERTIFICATE_REVOKED, der, size, trust, PKI_NOW + 10);
+}
+
 static void verify_issuer_that_may_not_issue_refused(void **state)
 {
 	OWN_PKI struct pki *plain = pki_make((struct pki_spec){.name = "plain"});
@@ -765,6 +814,8 @@ int main(void)
 	    cmocka_unit_test(verify_chain_to_root_tells_its_keys),
 	    cmocka_unit_test(sign_with_chain_file_verifies_to_root),
 	    cmocka_unit_test(verify_untrusted_issuer_of_trusted_leaf_not_in_chain),
+	    cmocka_unit_test(verify_untrusted_issuer_does_not_fail_a_trusted_leaf),
+	    cmocka_unit_test(verify_late_way_up_from_a_trusted_leaf_is_none),
 	    cmocka_unit_test(verify_issuer_that_may_not_issue_refused),
 	    cmocka_unit_test(verify_forged_issuer_untrusted),
 	    cmocka_unit_test(verify_without_code_signing_refused),
