@@ -247,13 +247,14 @@ int gate_verify(const struct gate *gate, struct bundle_files **files, struct ver
 	OWN_FREE struct gate_seen *own = calloc(1, sizeof(*own));
 	OWN_FREE struct err *unheard = e ? NULL : calloc(1, sizeof(*unheard));
 
+	if (seen)
+		memset(seen, 0, sizeof(*seen));
 	if (!e)
 		e = unheard;
 	if (!bundle || !own || !e)
 		return err_errno(e, ERR_NOMEM, "verifying a bundle");
 	if (!seen)
 		seen = own;
-	memset(seen, 0, sizeof(*seen));
 	if (pass(gate, *files, bundle, seen, e))
 		return -1;
 	bundle->digest = seen->manifest;

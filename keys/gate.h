@@ -32,7 +32,7 @@ struct gate_aside {
 };
 
 /* Takes files over on success. What was decided until a refusal (signers, name) is in *seen for the audit, which may be
- * NULL; seen->name is set only after a signature held.
+ * NULL, and is set whatever fails; seen->name only after a signature held.
  *
  * Several signatures: one that does not count (signature.untrusted and .algorithm, certificate.expired, .not_yet_valid,
  * .usage and .revoked) is set aside, and the others decide; if none is left, the refusal has the gravest of their codes.

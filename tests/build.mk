@@ -129,7 +129,7 @@ E2E_TESTS += network network_ends network_params network_dns network_truth
 
 # With tests/unit/no_memory.c, which fails the n-th of these.
 no_memory_ldflags := $(foreach f,malloc calloc realloc reallocarray strdup,-Wl,--wrap=$(f))
-no_memory_tests := base_json base_text bundles_manifest keys_policy monitor_state worker_request packager_definition
+no_memory_tests := base_json base_text bundles_manifest keys_gate keys_policy monitor_state worker_request packager_definition
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_src += tests/unit/no_memory.c))
 $(foreach t,$(no_memory_tests),$(eval tests/bin/$(t)_ldflags += $(no_memory_ldflags)))
 include tests/fuzz/build.mk

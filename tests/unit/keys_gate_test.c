@@ -7,6 +7,7 @@
 
 #include "keys/gate.h"
 #include "tests/unit/gate_fixture.h"
+#include "tests/unit/no_memory.h"
 
 /* ---- one good bundle, of which every test breaks one thing ---- */
 
@@ -405,6 +406,24 @@ static void gate_without_places_for_answers_works(void **state)
 	assert_int_equal(gate_verify(&gate, &good, &verified, NULL, NULL), 0);
 }
 
+/* Callers look at what was seen after any failure. */
+static void no_memory_leaves_nothing_seen(void **state)
+{
+	OWN(bundle_files) struct bundle_files *files = assemble(&(struct parts){});
+	struct gate gate = {.trust = trusted, .now = PKI_NOW};
+	struct verified_bundle *verified = NULL;
+
+	(void)state;
+	memset(&seen, 0x5a, sizeof(seen));
+	no_memory_at(1, true);
+	int rc = gate_verify(&gate, &files, &verified, &seen, &e);
+	no_memory_at(0, false);
+	assert_int_equal(rc, -1);
+	assert_int_equal(e.code, ERR_NOMEM);
+	assert_int_equal(seen.signer_count + seen.aside_count, 0);
+	assert_false(seen.manifest_known);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +451,7 @@ int main(void)
 	    cmocka_unit_test(kernel_configuration_refused),
 	    cmocka_unit_test(object_that_is_no_elf_malformed),
 	    cmocka_unit_test(gate_without_places_for_answers_works),
+	    cmocka_unit_test(no_memory_leaves_nothing_seen),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
