@@ -32,14 +32,21 @@ int bundles_audit(struct bundles *b, const struct bundles_request *request, cons
 	return audit_append(b->audit, &entry, e);
 }
 
+bool bundles_trouble(enum err_code code)
+{
+	/* What the supervisor could not do; and the end of an unpacker, whatever an archive had to do with it, is no judgement. */
+	if (code == ERR_DAEMON_FAILED || code == ERR_ARCHIVE_UNPACKER)
+		return true;
+	/* Exit statuses of system.* and state.*. */
+	return err_status(code) == err_status(ERR_IO) || err_status(code) == err_status(ERR_STATE_IO);
+}
+
 void bundles_audit_failure(struct bundles *b, const struct bundles_request *request, const char *action,
 			   const struct state_bundle *about, const struct err *why)
 {
 	struct err e = ERR_INIT;
-	/* Exit statuses of system.* and state.*: nobody was refused, this host could not. */
-	bool trouble = err_status(why->code) == err_status(ERR_IO) || err_status(why->code) == err_status(ERR_STATE_IO);
 
-	if (bundles_audit(b, request, action, trouble ? "failed" : "refused", about, NULL, why, &e))
+	if (bundles_audit(b, request, action, bundles_trouble(why->code) ? "failed" : "refused", about, NULL, why, &e))
 		log_err(LOG_LEVEL_ERROR, &e);
 }
 

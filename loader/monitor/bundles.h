@@ -138,7 +138,9 @@ void bundles_sample_done(void *ctx, uint32_t handle, uint32_t output);
 MUST_CHECK int bundles_audit(struct bundles *b, const struct bundles_request *request, const char *action,
 			     const char *verdict, const struct state_bundle *about, const char *detail,
 			     const struct err *why, struct err *e);
-/* The same after a failure: what cannot be written is logged. */
+/* Nobody was refused: this host could not, for lack of memory, a process, a file. */
+bool bundles_trouble(enum err_code code);
+/* The same after a failure, "failed" of trouble and else "refused": what cannot be written is logged. */
 void bundles_audit_failure(struct bundles *b, const struct bundles_request *request, const char *action,
 			   const struct state_bundle *about, const struct err *why);
 

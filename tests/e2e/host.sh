@@ -133,4 +133,12 @@ for round in 1 2 3 4 5; do
 	[ -z "$(serials)" ] || fail "removed_$round" "$(serials)"
 done
 daemon_stop
+
+# ---- an unpacker that does not work: nobody was refused ----
+other_program unpacker /bin/false
+daemon_start
+check_refused broken_unpacker_told archive.unpacker 10 load install "$E2E_TMP/1.tar"
+check_eq broken_unpacker_audited "install failed archive.unpacker" \
+	"$(load audit --json --last 1 | jq -r '.entries[-1] | "\(.action) \(.verdict) \(.code)"')"
+daemon_stop
 e2e_done
