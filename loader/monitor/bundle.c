@@ -345,6 +345,7 @@ int bundle_new(struct verified_bundle **verified, struct kernel_bundle **kernel,
 		bundle_free(&bundle);
 		return -1;
 	}
+	bundle_note_signers(bundle, *verified);
 	bundle->verified = TAKE_PTR(*verified);
 	*kernel = NULL;
 	*out = bundle;
@@ -375,24 +376,24 @@ int bundle_new_idle(const char *name, enum bundle_condition condition, const str
 	return 0;
 }
 
-bool bundle_part_of(const struct bundles *b, const struct bundle *bundle, const struct digest *identity)
+void bundle_note_signers(struct bundle *bundle, const struct verified_bundle *verified)
 {
-	const struct state_bundle *stored = state_find(b->state, bundle->name);
 	const struct cms_signer *signers;
-	size_t count = bundle->verified ? verified_signers(bundle->verified, &signers) : 0;
 
+	bundle->signer_count = verified_signers(verified, &signers);
+	memcpy(bundle->signers, signers, bundle->signer_count * sizeof(*signers));
+}
+
+bool bundle_part_of(const struct bundle *bundle, const struct digest *identity)
+{
 	if (!bundle->verified)
 		return false;
 	if (digest_equal(verified_digest(bundle->verified), identity))
 		return true;
-	for (size_t i = 0; i < count; i++)
-		for (size_t k = 0; k < signers[i].chain_count; k++)
-			if (digest_equal(&signers[i].chain[k], identity))
+	for (size_t i = 0; i < bundle->signer_count; i++)
+		for (size_t k = 0; k < bundle->signers[i].chain_count; k++)
+			if (digest_equal(&bundle->signers[i].chain[k], identity))
 				return true;
-	/* Who signed it after it was verified to run: it was installed again since. */
-	for (size_t i = 0; stored && i < stored->signer_count; i++)
-		if (digest_equal(&stored->signers[i], identity))
-			return true;
 	return false;
 }
 
@@ -401,6 +402,7 @@ static void stop(struct bundle *bundle)
 	drop_samples(bundle);
 	kernel_close(&bundle->kernel);
 	verified_bundle_free(&bundle->verified);
+	bundle->signer_count = 0;
 	if (bundle->manifest_fd >= 0)
 		close(bundle->manifest_fd);
 	bundle->manifest_fd = -1;

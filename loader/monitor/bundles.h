@@ -42,7 +42,11 @@ struct bundle {
 	enum bundle_condition condition;
 	char reason[BUNDLE_REASON_BYTES];
 	struct verified_bundle *verified; /* NULL unless it runs */
-	int manifest_fd;                  /* for the worker; -1 unless it runs */
+	/* Whose signatures of what is stored counted when the gate saw them last: not those of verified, once the same content
+	 * was installed again with others. None unless it runs. */
+	struct cms_signer signers[BUNDLE_MAX_SIGNATURES];
+	size_t signer_count;
+	int manifest_fd; /* for the worker; -1 unless it runs */
 	struct kernel_bundle *kernel;
 	uint32_t handle; /* towards the worker */
 	bool held;       /* its rings are read when it takes over from the serial before */
@@ -163,8 +167,10 @@ void bundle_enter(struct bundles *b, struct bundle *bundle);
  * also where no worker runs: what is lost then is logged. It must still be in the set, so that a worker that starts
  * meanwhile knows of it. Goes on over errors. */
 MUST_CHECK int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e);
-/* It runs, and this is the digest of its manifest, or a key in the chain of a signature that counted. */
-bool bundle_part_of(const struct bundles *b, const struct bundle *bundle, const struct digest *identity);
+void bundle_note_signers(struct bundle *bundle, const struct verified_bundle *verified);
+/* It runs, and this is the digest of its manifest, or a key in the chain of a signature that counted when the gate saw it
+ * last. What trust.d holds may have changed since, so that the gate would find it to be so now where this says no. */
+bool bundle_part_of(const struct bundle *bundle, const struct digest *identity);
 /* Retires one that the gate refuses now; it stays in the set, idle, whatever fails. */
 MUST_CHECK int bundle_refuse(struct bundles *b, struct bundle *bundle, const struct err *why, struct err *e);
 void bundle_hand_over(const struct bundles *b, struct bundle *bundle);

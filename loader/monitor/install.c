@@ -228,6 +228,8 @@ static int already(struct installation *i, struct err *e)
 	if (bundles_audit(i->b, i->request, "install", "done", &i->next, "already installed", NULL, e) ||
 	    state_store(i->b->state, m->name, m->serial, i->tar, i->size, e))
 		return -1;
+	/* A revocation judges the stored bytes, whether state.json can name who signed them or not. */
+	bundle_note_signers(i->old, i->verified);
 	return commit(i, e);
 }
 

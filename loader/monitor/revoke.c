@@ -34,17 +34,15 @@ static void consider(struct match *m, const struct digest *digest, const char *k
 
 static void consider_known(struct match *m, const struct bundles *b, const struct trust *trust)
 {
-	const struct cms_signer *signers;
-
 	for (size_t i = 0; i < trust_count(trust); i++) {
 		struct cert_info info;
 		cert_info(trust_at(trust, i), &info);
 		consider(m, &info.signer, "signer", info.subject);
 	}
 	for (size_t i = 0; i < b->count; i++) {
-		size_t count = b->bundle[i]->verified ? verified_signers(b->bundle[i]->verified, &signers) : 0;
-		for (size_t k = 0; k < count; k++)
-			consider(m, &signers[k].signer, "signer", signers[k].cert.subject);
+		const struct bundle *bundle = b->bundle[i];
+		for (size_t k = 0; k < bundle->signer_count; k++)
+			consider(m, &bundle->signers[k].signer, "signer", bundle->signers[k].cert.subject);
 	}
 	for (size_t i = 0; i < b->state->count; i++) {
 		const struct state_bundle *stored = &b->state->bundles[i];
@@ -118,30 +116,6 @@ static int find_revoked(const struct revoked *revoked, const char *text, struct 
 
 /* ---- what it changes ---- */
 
-/* Threat: whatever keeps the judgement from being made must not keep the programs attached. */
-static int judge(struct bundles *b, const struct bundles_request *request, struct bundle *bundle, bool *runs,
-		 struct err *e)
-{
-	OWN(verified_bundle) struct verified_bundle *verified = NULL;
-	struct state_bundle *stored = state_find(b->state, bundle->name);
-	struct err why = ERR_INIT, io = ERR_INIT;
-	struct gate_seen seen;
-	int rc;
-
-	memset(&seen, 0, sizeof(seen));
-	*runs = bundles_verify_stored(b, stored, &seen, &verified, &why) == 0;
-	b->seen = &seen;
-	if (bundles_audit(b, request, *runs ? "keep" : "detach", "done", stored, NULL, *runs ? NULL : &why, &io))
-		log_err(LOG_LEVEL_ERROR, &io);
-	b->seen = NULL;
-	if (*runs)
-		return 0;
-	rc = bundle_refuse(b, bundle, &why, e);
-	log_line(LOG_LEVEL_WARNING, "%s: detached: %s", bundle->name, bundle->reason);
-	bundle_notice(b, bundle->name, stored->serial, "refused", why.code);
-	return rc;
-}
-
 static void add_effect(struct revoke_result *out, const struct bundle *bundle, bool runs)
 {
 	struct revoke_effect *effect = &out->effect[out->effect_count++];
@@ -150,22 +124,62 @@ static void add_effect(struct revoke_result *out, const struct bundle *bundle, b
 	effect->runs = runs;
 }
 
+static bool saw_revoked(const struct gate_seen *seen, const struct err *why)
+{
+	bool revoked = why->code == ERR_CERTIFICATE_REVOKED || why->code == ERR_POLICY_REVOKED;
+
+	for (size_t i = 0; i < seen->aside_count; i++)
+		revoked |= seen->aside[i].code == ERR_CERTIFICATE_REVOKED;
+	return revoked;
+}
+
+/* Threat: a signature that did not count, or not below this authority, when the bundle was verified to run may do so since
+ * trust.d changed. So the gate is asked about every bundle. Of one that nobody knows to be part of this, trouble says nothing,
+ * nor does a refusal that no revocation is a reason of; one that is part of it must not stay attached because the judgement
+ * cannot be made. */
+static int judge(struct bundles *b, const struct bundles_request *request, struct bundle *bundle,
+		 struct revoke_result *out, struct err *e)
+{
+	OWN(verified_bundle) struct verified_bundle *verified = NULL;
+	struct state_bundle *stored = state_find(b->state, bundle->name);
+	struct err why = ERR_INIT, io = ERR_INIT;
+	struct gate_seen seen;
+	bool known = bundle_part_of(bundle, &out->digest);
+
+	memset(&seen, 0, sizeof(seen));
+	bool runs = bundles_verify_stored(b, stored, &seen, &verified, &why) == 0;
+	if (!known && !runs && bundles_trouble(why.code)) {
+		*e = why;
+		return err_wrap(e, "revoked, but whether %s was signed by it is not known", bundle->name);
+	}
+	if (!known && (runs || !saw_revoked(&seen, &why)))
+		return 0;
+	add_effect(out, bundle, runs);
+	b->seen = &seen;
+	if (bundles_audit(b, request, runs ? "keep" : "detach", "done", stored, NULL, runs ? NULL : &why, &io))
+		log_err(LOG_LEVEL_ERROR, &io);
+	b->seen = NULL;
+	if (runs)
+		return 0;
+	int rc = bundle_refuse(b, bundle, &why, e);
+	log_line(LOG_LEVEL_WARNING, "%s: detached: %s", bundle->name, bundle->reason);
+	bundle_notice(b, bundle->name, stored->serial, "refused", why.code);
+	return rc ? err_wrap(e, "revoked, but not all of %s left the kernel", bundle->name) : 0;
+}
+
 static int judge_all(struct bundles *b, const struct bundles_request *request, struct revoke_result *out, struct err *e)
 {
 	struct err one = ERR_INIT;
-	bool failed = false, runs;
+	int rc = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		if (!bundle_part_of(b, b->bundle[i], &out->digest))
+		if (!b->bundle[i]->verified || judge(b, request, b->bundle[i], out, &one) == 0)
 			continue;
-		if (judge(b, request, b->bundle[i], &runs, &one)) {
-			log_err(LOG_LEVEL_ERROR, &one);
-			failed = true;
-			*e = one;
-		}
-		add_effect(out, b->bundle[i], runs);
+		log_err(LOG_LEVEL_ERROR, &one);
+		*e = one;
+		rc = -1;
 	}
-	return failed ? err_wrap(e, "revoked, but not all of it left the kernel") : 0;
+	return rc;
 }
 
 static int start_refused(struct bundles *b, struct revoke_result *out, struct err *e)

@@ -202,7 +202,9 @@ static int drop_certificates(int config_fd, const struct digest *signer, struct 
 	return 0;
 }
 
-/* Nothing is detached: that is what revoking is for. But nobody should find it out at the next reboot. */
+/* Nothing is detached: that is what revoking is for. But nobody should find it out at the next reboot. The gate is asked about
+ * every bundle, since who counted when it was verified to run may not be who counts now; trouble with one that this signer is no
+ * known part of says nothing. */
 static void find_lonely(struct bundles *b, const struct digest *signer, const struct bundle *lonely[], size_t *count)
 {
 	*count = 0;
@@ -210,8 +212,10 @@ static void find_lonely(struct bundles *b, const struct digest *signer, const st
 		OWN(verified_bundle) struct verified_bundle *verified = NULL;
 		struct gate_seen seen;
 		struct err why = ERR_INIT;
-		if (bundle_part_of(b, b->bundle[i], signer) &&
-		    bundles_verify_stored(b, state_find(b->state, b->bundle[i]->name), &seen, &verified, &why))
+		memset(&seen, 0, sizeof(seen));
+		if (b->bundle[i]->verified &&
+		    bundles_verify_stored(b, state_find(b->state, b->bundle[i]->name), &seen, &verified, &why) &&
+		    (!bundles_trouble(why.code) || bundle_part_of(b->bundle[i], signer)))
 			lonely[(*count)++] = b->bundle[i];
 	}
 }
