@@ -55,6 +55,11 @@ tests/bin/monitor_worker_src := tests/unit/monitor_worker_test.c
 tests/bin/monitor_worker_libs := monitor ipc bundles base
 tests/bin/monitor_worker_pkgs := libcrypto jansson cmocka
 tests/bin/monitor_worker_ldflags := -Wl,--wrap=parent_spawn_worker,--wrap=parent_kill,--wrap=log_line
+UNIT_TESTS += monitor_control
+tests/bin/monitor_control_src := tests/unit/monitor_control_test.c
+tests/bin/monitor_control_libs := monitor ipc bundles base
+tests/bin/monitor_control_pkgs := libcrypto jansson cmocka
+tests/bin/monitor_control_ldflags := -Wl,--wrap=control_answer
 UNIT_TESTS += monitor_clock
 tests/bin/monitor_clock_src := tests/unit/monitor_clock_test.c tests/unit/folder_fixture.c
 tests/bin/monitor_clock_libs := monitor ipc bundles base

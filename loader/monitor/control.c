@@ -261,6 +261,14 @@ int control_open(struct control *c, struct err *e)
 	return loop_add(c->loop, &c->source, EPOLLIN, e);
 }
 
+/* Its packet came while we were at another's request: it is not its sender who is late. */
+static bool waits_for_us(const struct connection *conn)
+{
+	struct pollfd readable = {.fd = conn->source.fd, .events = POLLIN};
+
+	return poll(&readable, 1, 0) == 1 && (readable.revents & POLLIN);
+}
+
 void control_tick(struct control *c, uint64_t now_ms, uint64_t *next_ms)
 {
 	for (size_t i = 0; i < CONTROL_CONNECTIONS; i++) {
@@ -269,6 +277,8 @@ void control_tick(struct control *c, uint64_t now_ms, uint64_t *next_ms)
 			continue;
 		if (now_ms >= conn->deadline_ms) {
 			struct err e = ERR_INIT;
+			if (waits_for_us(conn))
+				continue;
 			err_set(&e, ERR_REQUEST_TIMEOUT, "no request within %d ms", CONTROL_RECEIVE_MS);
 			send_error(conn->source.fd, &e);
 			drop(conn);
