@@ -230,6 +230,8 @@ int supervisor_main(int argc, char **argv)
 		setenv(LOG_ENVIRONMENT, "plain", 1);
 	log_open("obsload");
 	umask(077);
+	/* A log that nobody reads any more ends neither this process nor, since exec leaves it so, its children. */
+	signal(SIGPIPE, SIG_IGN);
 	s.server.max_subscribers = s.options.max_subscribers;
 	if (run(&s, &e))
 		s.exit_status = err_print(stderr, "obsload", &e, false);

@@ -101,6 +101,28 @@ check openssl_configuration_not_read load verify "$E2E_TMP/1.tar"
 umount "$configuration"
 check openssl_configuration_changed_nothing wait_for 10 is_as "$before"
 
+# ---- a log that nobody reads any more, as of `obsload run --foreground 2>&1 | tee log` ----
+daemon_stop
+mkfifo "$E2E_TMP/log"
+cat "$E2E_TMP/log" >/dev/null &
+reader=$!
+"$OBSLOAD" run --foreground --config-dir "$E2E_TMP/etc" --state-dir "$E2E_TMP/state" --run-dir "$E2E_TMP/run" \
+	--bpffs "$E2E_TMP/bpf" >"$E2E_TMP/log" 2>&1 &
+E2E_DAEMON=$!
+wait_for 20 load list || fail unread_log "the daemon does not answer"
+kill "$reader"
+wait "$reader" || true
+monitor=$(load status --json | jq .daemon.pid)
+worker() { load status --json | jq .daemon.worker_pid; }
+first_worker=$(worker)
+kill -KILL "$first_worker"
+next_worker() { [ "$(worker)" != "$first_worker" ] && [ "$(worker)" != 0 ]; }
+check unread_log_takes_lines wait_for 10 next_worker
+check_eq unread_log_ends_nothing "$monitor" "$(load status --json | jq .daemon.pid)"
+check unread_log_supervisor_lives kill -0 "$E2E_DAEMON"
+daemon_stop
+daemon_start
+
 # ---- two at once ----
 refused_start second_daemon_told daemon.running 4
 # ended FILE COMMAND...: "done", or the error's code.
