@@ -8,6 +8,8 @@
 #include "loader/monitor/recover.h"
 #include "loader/monitor/trust.h"
 
+enum { OWED_MS = 5000 };
+
 /* ---- audit ---- */
 
 int bundles_audit(struct bundles *b, const struct bundles_request *request, const char *action, const char *verdict,
@@ -81,10 +83,30 @@ void bundles_close(struct bundles *b)
 		bundle_free(&b->bundle[--b->count]);
 }
 
+/* The disk is full, or was: see bring_up. */
+static void pay_audit(struct bundles *b, uint64_t now_ms, uint64_t *next_ms)
+{
+	bool due = now_ms >= b->owed_ms, owes = false;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct bundle *bundle = b->bundle[i];
+		if (bundle->unaudited && due)
+			bundle->unaudited =
+			    bundles_audit(b, NULL, "adopt", "done", state_find(b->state, bundle->name),
+					  "the audit log could not be written at the start", NULL, NULL) != 0;
+		owes |= bundle->unaudited;
+	}
+	if (owes && due)
+		b->owed_ms = loop_next(now_ms, OWED_MS);
+	if (owes)
+		*next_ms = loop_sooner(*next_ms, b->owed_ms);
+}
+
 void bundles_tick(struct bundles *b, uint64_t now_ms, uint64_t *next_ms)
 {
 	for (size_t i = 0; i < b->count; i++)
 		bundle_sample(b, b->bundle[i], now_ms, next_ms);
+	pay_audit(b, now_ms, next_ms);
 }
 
 void bundles_worker_started(void *ctx)
@@ -186,8 +208,16 @@ static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_
 	*gate = false;
 	if (adopt_or_attach(b, stored, verified, &adopted, &kernel, e))
 		return -1;
-	if (bundle_new(&verified, &kernel, out, e) ||
-	    bundles_audit(b, NULL, adopted ? "adopt" : "start", "done", stored, NULL, NULL, e)) {
+	bool failed = bundle_new(&verified, &kernel, out, e) ||
+		      bundles_audit(b, NULL, adopted ? "adopt" : "start", "done", stored, NULL, NULL, e);
+	/* What was attached all the while has the line of its install. A disk that is full for an hour must not take it, its maps
+	 * and what they counted away: the line that tells of the taking over is owed, and nothing else depends on it. */
+	if (failed && *out && adopted) {
+		log_err(LOG_LEVEL_ERROR, e);
+		(*out)->unaudited = true;
+		failed = false;
+	}
+	if (failed) {
 		if (*out)
 			kernel = TAKE_PTR((*out)->kernel);
 		if (kernel_remove(&kernel, &undo))

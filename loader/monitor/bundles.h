@@ -55,6 +55,7 @@ struct bundle {
 	uint64_t iterate_ms; /* next iterator; UINT64_MAX: never */
 	uint64_t missed;     /* skipped runs that the worker was told of */
 	uint64_t missed_due_ms;
+	bool unaudited; /* taken over while the audit log could not be written: its line is owed */
 };
 
 struct bundles_request;
@@ -70,6 +71,7 @@ struct bundles {
 	size_t count;
 	struct interfaces interfaces;
 	uint64_t refused_ms; /* when interfaces that refused are asked again */
+	uint64_t owed_ms;    /* when lines that are owed to the audit log are tried again */
 	uint32_t last_handle;
 	const struct bundles_request *current; /* in progress, or NULL */
 	const struct gate_seen *seen; /* by the gate, of the install or start in progress, for the audit; or NULL */
@@ -132,7 +134,7 @@ MUST_CHECK int bundles_bring_up(struct bundles *b, struct state_bundle *stored, 
 /* NULL if no such name is installed. */
 struct bundle *bundles_find(const struct bundles *b, const char *name);
 
-/* Samples and iterators that are due; *next_ms is lowered to the next moment. */
+/* Samples and iterators that are due, and lines that the audit log is owed; *next_ms is lowered to the next moment. */
 void bundles_tick(struct bundles *b, uint64_t now_ms, uint64_t *next_ms);
 /* For struct worker: a fresh worker, and a sample taken in. ctx is struct bundles. */
 void bundles_worker_started(void *ctx);

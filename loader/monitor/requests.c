@@ -135,6 +135,13 @@ static void warn_host(const struct bundles *b, json_t *warnings)
 	if (b->audit->changed)
 		json_array_append_new(warnings, show_text("the audit log was changed while this daemon did not run: "
 							  "obsload audit --verify"));
+	for (size_t i = 0; i < b->count; i++)
+		if (b->bundle[i]->unaudited) {
+			json_array_append_new(warnings,
+					      show_text("the audit log cannot be written: that bundles were taken "
+							"over is not in it yet"));
+			break;
+		}
 	clock_text(b->clock, note, sizeof(note));
 	if (note[0]) {
 		snprintf(text, sizeof(text), "%s: set the clock right, or, if it is: obsload accept clock", note);

@@ -123,6 +123,27 @@ check unread_log_supervisor_lives kill -0 "$E2E_DAEMON"
 daemon_stop
 daemon_start
 
+# ---- a disk that is full when the daemon starts ----
+running=$(id)
+daemon_stop
+cp -a "$E2E_TMP/state" "$E2E_TMP/state.kept"
+mount -t tmpfs -o size=8m,mode=700 full "$E2E_TMP/state"
+cp -a "$E2E_TMP/state.kept/." "$E2E_TMP/state/"
+dd if=/dev/zero of="$E2E_TMP/state/fill" bs=4k 2>/dev/null || true
+daemon_start
+check_eq full_disk_takes_nothing_away "$running" "$(id)"
+check full_disk_warns grep -qF 'the audit log cannot be written' <<<"$(load status)"
+check_refused full_disk_changes_nothing state.io 18 load remove test/crash
+adopted() { load audit --json --last 1 | jq -e '.entries[-1] | .action == "adopt" and .detail != null'; }
+rm "$E2E_TMP/state/fill"
+check full_disk_line_comes_later wait_for 15 adopted
+check full_disk_log_holds load audit --verify
+check_eq full_disk_warns_no_more 0 "$(load status --json | jq '.warnings | length')"
+daemon_stop
+umount "$E2E_TMP/state"
+daemon_start
+check_eq full_disk_still_the_same_program "$running" "$(id)"
+
 # ---- two at once ----
 refused_start second_daemon_told daemon.running 4
 # ended FILE COMMAND...: "done", or the error's code.
