@@ -182,8 +182,11 @@ int sampler_take(struct sampler *s, struct err *e)
 	    .left_out = s->dropped,
 	};
 	s->dropped = 0;
-	if (sample_read(s, s->output->kind == OUTPUT_SAMPLE && s->output->clear, e))
+	if (sample_read(s, s->output->kind == OUTPUT_SAMPLE && s->output->clear, e)) {
+		/* Nobody gets what was taken out of the map until then. */
+		sampler_drop(s);
 		return err_wrap(e, "output %s", s->output->map);
+	}
 	return 0;
 }
 

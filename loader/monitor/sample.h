@@ -16,7 +16,8 @@ int sampler_fd(const struct sampler *s); /* borrowed memfd to give to the worker
 uint32_t sampler_cpus(const struct sampler *s);
 
 /* Reads the map into the memfd (struct worker_sample), then clears it if the output says so. Entries that do not fit are
- * counted in left_out. Hash maps that change meanwhile are read as well as the kernel allows, each key at most once. */
+ * counted in left_out. Hash maps that change meanwhile are read as well as the kernel allows, each key at most once. What
+ * a failure had cleared counts as left out of the next one. */
 MUST_CHECK int sampler_take(struct sampler *s, struct err *e);
 
 /* Nobody may have told the sample that was taken last. What a cleared map had in it counts as left out of the next one: all of

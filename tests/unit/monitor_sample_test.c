@@ -16,6 +16,8 @@
 /* ---- kernels without batches ---- */
 
 static bool no_batches;
+static int batches_before_failure = -1; /* of at most FEW entries each; -1: none fails */
+enum { FEW = 200 };
 
 int __real_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
 				const struct bpf_map_batch_opts *opts);
@@ -37,6 +39,14 @@ int __wrap_bpf_map_lookup_and_delete_batch(int fd, void *in, void *out, void *ke
 int __wrap_bpf_map_lookup_and_delete_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
 					   const struct bpf_map_batch_opts *opts)
 {
+	if (batches_before_failure == 0) {
+		errno = ENOMEM;
+		return -ENOMEM;
+	}
+	if (batches_before_failure > 0) {
+		batches_before_failure--;
+		*count = *count < FEW ? *count : FEW;
+	}
 	if (!no_batches)
 		return __real_bpf_map_lookup_and_delete_batch(fd, in, out, keys, values, count, opts);
 	errno = EINVAL;
@@ -88,6 +98,7 @@ static int stop(void **state)
 	kernel_close(&kb);
 	verified_bundle_free(&bundle);
 	no_batches = false;
+	batches_before_failure = -1;
 	delete_behind = -1;
 	return 0;
 }
@@ -347,6 +358,28 @@ static void lost_sums_over_cpus(void **state)
 	assert_int_equal(e.code, ERR_KERNEL_VIEW);
 }
 
+/* What had left the map before something failed is lost, and counted. */
+static void take_failing_half_way_counts_what_it_cleared(void **state)
+{
+	struct err e = ERR_INIT;
+	uint32_t left;
+
+	(void)state;
+	OWN(sampler) struct sampler *s = sampler("hash", true);
+	const struct worker_sample *sample = mapped(s);
+	fill("hash", 0, 700, 1);
+	batches_before_failure = 2;
+	assert_int_equal(sampler_take(s, &e), -1);
+	batches_before_failure = -1;
+	left = keys_left("hash");
+	assert_in_range(left, 1, 699);
+	take(s);
+	assert_int_equal(sample->entries, left);
+	assert_int_equal(sample->left_out, 700 - left);
+	take(s);
+	assert_int_equal(sample->left_out, 0);
+}
+
 int main(void)
 {
 	static struct kernel_host host;
@@ -363,6 +396,7 @@ int main(void)
 	    TEST(take_without_batches_clears_every_kind),
 	    TEST(take_of_changing_map_gives_each_key_once),
 	    TEST(drop_counts_what_a_cleared_map_had),
+	    TEST(take_failing_half_way_counts_what_it_cleared),
 	    TEST(take_pads_odd_sizes),
 	    TEST(new_of_map_without_program_is_refused),
 	    TEST(lost_sums_over_cpus),
