@@ -426,20 +426,24 @@ static int grant_new(struct policy *policy, const char *name_pattern, const stru
 	return 0;
 }
 
-int policy_grant(struct policy *policy, const char *name_pattern, const struct digest *signer, struct err *e)
+int policy_grant(struct policy *policy, const char *name_pattern, const struct digest *signer, bool *changed,
+		 struct err *e)
 {
 	struct grant *g = grant_of_only(policy, signer);
 
 	if (!name_pattern_valid(name_pattern))
 		return err_set(e, ERR_USAGE, "\"%s\" is no pattern of bundle names", name_pattern);
-	if (!g)
-		return grant_new(policy, name_pattern, signer, e);
-	for (size_t i = 0; i < g->names.count; i++)
-		if (strcmp(g->names.item[i], name_pattern) == 0)
+	for (size_t i = 0; g && i < g->names.count; i++)
+		if (strcmp(g->names.item[i], name_pattern) == 0) {
+			*changed = false;
 			return 0;
-	if (g->names.count == POLICY_MAX_ITEMS)
+		}
+	if (g && g->names.count == POLICY_MAX_ITEMS)
 		return err_set(e, ERR_LIMIT, "more than %d names in one grant", POLICY_MAX_ITEMS);
-	return patterns_add(&g->names, name_pattern, e);
+	if (g ? patterns_add(&g->names, name_pattern, e) : grant_new(policy, name_pattern, signer, e))
+		return -1;
+	*changed = true;
+	return 0;
 }
 
 int policy_ungrant(struct policy *policy, const struct digest *signer, struct err *e)

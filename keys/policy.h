@@ -33,11 +33,12 @@ MUST_CHECK int policy_format(const struct policy *policy, char **out, size_t *ou
 void policy_free(struct policy **policy);
 
 /* Editing, for `obsload trust add|remove`: grants one signer a name pattern (threshold 1; merged with a grant of the same
- * signer and threshold); removes a signer from every grant, and grants left without signers. */
-MUST_CHECK int policy_grant(struct policy *policy, const char *name_pattern, const struct digest *signer,
+ * signer and threshold; *changed is false where that one has it already); removes a signer from every grant, and grants left
+ * without signers. */
+MUST_CHECK int policy_grant(struct policy *policy, const char *name_pattern, const struct digest *signer, bool *changed,
 			    struct err *e);
 MUST_CHECK int policy_ungrant(struct policy *policy, const struct digest *signer, struct err *e);
-/* The patterns granted to a signer, joined with ", " into dst. */
+/* The patterns granted to a signer, joined with ", " into dst, cut where it is full: for people. */
 void policy_names_of(const struct policy *policy, const struct digest *signer, char *dst, size_t size);
 
 /* Gate step 5: index of the first grant that admits this name for these signers in *out_grant. A signer is granted if the

@@ -121,7 +121,7 @@ int trust_store_add(struct bundles *b, const struct bundles_request *request, in
 	OWN(policy) struct policy *policy = NULL;
 	OWN_FD int config_fd = -1;
 	struct cert_info info;
-	char before[TRUST_NAMES_BYTES];
+	bool granted;
 
 	if (!pattern[0])
 		pattern = "*";
@@ -135,11 +135,10 @@ int trust_store_add(struct bundles *b, const struct bundles_request *request, in
 	if (trust_revoked(trust, &info.signer))
 		return err_set(e, ERR_CERTIFICATE_REVOKED, "%s was revoked here: obsload revoke --undo comes first",
 			       info.subject);
-	policy_names_of(policy, &info.signer, before, sizeof(before));
-	if (policy_grant(policy, pattern, &info.signer, e))
+	if (policy_grant(policy, pattern, &info.signer, &granted, e))
 		return -1;
 	policy_names_of(policy, &info.signer, names, TRUST_NAMES_BYTES);
-	if (trust_stores(trust, &info) && strcmp(before, names) == 0)
+	if (trust_stores(trust, &info) && !granted)
 		return err_set(e, ERR_TRUST_EXISTS, "%s is trusted for %s already", info.subject, pattern);
 	const struct state_bundle about = about_signer(&info.signer);
 	if (bundles_audit(b, request, "trust_add", "done", &about, pattern, NULL, e))

@@ -181,5 +181,15 @@ check_eq revoke_authority_leaves_the_others "$g $c" "$(id_of test/g) $(id_of tes
 daemon_stop
 daemon_start
 check_eq revoke_authority_as_the_next_start_would "refused refused running" "$(state_of test/e) $(state_of test/f) $(state_of test/g)"
+
+# ---- more names than a line shows ----
+long=$(printf 'test/%050d' 0)
+jq --arg two "$(signer_of two)" --arg long "$long" \
+	'.grants |= map(if .signers == [$two] then .names += [range(20) | "\($long)\(.)"] else . end)' "$E2E_TMP/etc/policy.json" >"$E2E_TMP/policy"
+cp "$E2E_TMP/policy" "$E2E_TMP/etc/policy.json"
+check trust_one_more_than_is_shown load trust add "$E2E_TMP/two/signer.pem" --names 'more/*'
+check_eq trust_one_more_is_granted true \
+	"$(jq --arg two "$(signer_of two)" '[.grants[] | select(.signers == [$two]) | .names[]] | index("more/*") != null' "$E2E_TMP/etc/policy.json")"
+check_refused trust_the_same_again trust.exists 21 load trust add "$E2E_TMP/two/signer.pem" --names 'more/*'
 daemon_stop
 e2e_done

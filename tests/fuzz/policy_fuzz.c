@@ -53,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t text_size, again_size;
 	struct digest signer;
 	char joined[64];
+	bool changed;
 
 	if (policy_parse(data, size, &first, &e)) {
 		if (e.code != ERR_POLICY_MALFORMED)
@@ -73,10 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	compare(first, second);
 	memset(&signer, 0xaa, sizeof(signer));
 	/* What `obsload trust add` writes is what it then reads. */
-	if (policy_grant(first, "obs/*", &signer, &e) == 0) {
+	if (policy_grant(first, "obs/*", &signer, &changed, &e) == 0) {
 		size_t grant;
-		if (policy_grant(first, "obs/*", &signer, &e) || policy_grant(first, "*", &signer, &e) ||
-		    admits(first, 0, 1, &grant))
+		if (policy_grant(first, "obs/*", &signer, &changed, &e) || changed ||
+		    policy_grant(first, "*", &signer, &changed, &e) || admits(first, 0, 1, &grant))
 			abort();
 	} else if (e.code != ERR_LIMIT) {
 		abort();

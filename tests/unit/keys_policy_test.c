@@ -19,6 +19,7 @@
 #define Q(x)                        "\"" x "\""
 
 static struct err e;
+static bool changed; /* by the last policy_grant */
 
 static int parse(const char *json, struct policy **out)
 {
@@ -162,7 +163,7 @@ static void admit_patterns_match_whole_names(void **state)
 		struct digest a = key('a');
 
 		assert_int_equal(policy_default(&policy, &e), 0);
-		assert_int_equal(policy_grant(policy, cases[i].pattern, &a, &e), 0);
+		assert_int_equal(policy_grant(policy, cases[i].pattern, &a, &changed, &e), 0);
 		if ((admit(policy, cases[i].name, "a", NULL, NULL) == ERR_NONE) != cases[i].matches)
 			fail_msg("%s against %s", cases[i].pattern, cases[i].name);
 	}
@@ -180,8 +181,8 @@ static void admit_hostile_pattern_is_quick(void **state)
 	name[63] = '/';
 	name[127] = '\0';
 	assert_int_equal(policy_default(&policy, &e), 0);
-	assert_int_equal(policy_grant(policy, "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", &a, &e),
-			 0);
+	assert_int_equal(
+	    policy_grant(policy, "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", &a, &changed, &e), 0);
 	assert_int_equal(admit(policy, name, "a", NULL, NULL), ERR_POLICY_NAME);
 }
 
@@ -444,10 +445,12 @@ static void grant_and_ungrant_edit_what_is_admitted(void **state)
 
 	(void)state;
 	assert_int_equal(policy_default(&policy, &e), 0);
-	assert_int_equal(policy_grant(policy, "obs/*", &a, &e), 0);
-	assert_int_equal(policy_grant(policy, "team/x", &a, &e), 0);
-	assert_int_equal(policy_grant(policy, "team/x", &a, &e), 0);
-	assert_int_equal(policy_grant(policy, "obs/*", &b, &e), 0);
+	assert_int_equal(policy_grant(policy, "obs/*", &a, &changed, &e), 0);
+	assert_int_equal(policy_grant(policy, "team/x", &a, &changed, &e), 0);
+	assert_true(changed);
+	assert_int_equal(policy_grant(policy, "team/x", &a, &changed, &e), 0);
+	assert_false(changed);
+	assert_int_equal(policy_grant(policy, "obs/*", &b, &changed, &e), 0);
 	policy_names_of(policy, &a, names, sizeof(names));
 	assert_string_equal(names, "obs/*, team/x");
 	policy_names_of(policy, &a, names, 6);
@@ -468,9 +471,9 @@ static void grant_bad_pattern_refused(void **state)
 
 	(void)state;
 	assert_int_equal(policy_default(&policy, &e), 0);
-	assert_int_equal(policy_grant(policy, "Obs/*", &a, &e), -1);
+	assert_int_equal(policy_grant(policy, "Obs/*", &a, &changed, &e), -1);
 	assert_int_equal(e.code, ERR_USAGE);
-	assert_int_equal(policy_grant(policy, "", &a, &e), -1);
+	assert_int_equal(policy_grant(policy, "", &a, &changed, &e), -1);
 }
 
 /* A new name must not inherit what another grant may do, and one signer less must not make a threshold easier. */
@@ -484,7 +487,7 @@ static void editing_never_widens(void **state)
 	size_t grant;
 
 	(void)state;
-	assert_int_equal(policy_grant(policy, "b/*", &a, &e), 0);
+	assert_int_equal(policy_grant(policy, "b/*", &a, &changed, &e), 0);
 	assert_int_equal(admit(policy, "b/x", "a", NULL, &grant), ERR_NONE);
 	assert_int_equal(check(policy, grant, "helper:send_signal"), ERR_CAPABILITY_REFUSED);
 	assert_int_equal(policy_ungrant(policy, &c, &e), 0);
