@@ -389,6 +389,7 @@ int bundles_remove(struct bundles *b, const struct bundles_request *request, con
 
 /* ---- set ---- */
 
+/* text is NULL for none: the default counts. */
 static int save_param(struct bundles *b, struct state_bundle *stored, const char *param, const char *text,
 		      struct err *e)
 {
@@ -409,9 +410,12 @@ static int change_param(struct bundles *b, const struct bundles_request *request
 			struct bundle *bundle, const struct manifest_param *param, const uint8_t *bytes,
 			const char *value, const char *previous, struct err *e)
 {
-	OWN_FREE char *detail = NULL;
+	const char *set = state_param_get(stored, param->name);
+	OWN_FREE char *before = set ? strdup(set) : NULL, *detail = NULL;
 	struct err undo = ERR_INIT;
 
+	if (set && !before)
+		return err_errno(e, ERR_NOMEM, "parameter %s", param->name);
 	if (asprintf(&detail, "%s=%s, was %s", param->name, value, previous) < 0) {
 		detail = NULL;
 		return err_errno(e, ERR_NOMEM, "parameter %s", param->name);
@@ -422,7 +426,7 @@ static int change_param(struct bundles *b, const struct bundles_request *request
 	if (saved && param_apply(bundle->kernel, param, bytes, e) == 0)
 		return 0;
 	bundles_audit_failure(b, request, "set", stored, e);
-	if (saved && save_param(b, stored, param->name, previous, &undo))
+	if (saved && save_param(b, stored, param->name, before, &undo))
 		log_err(LOG_LEVEL_ERROR, &undo);
 	return -1;
 }

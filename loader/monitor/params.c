@@ -370,22 +370,43 @@ static int read_value(int fd, const struct manifest_param *param, const struct m
 	return 0;
 }
 
+/* *old gets what it held; both are untouched where no program of its object is in use. */
+static int write_variable(const struct kernel_bundle *kb, const struct manifest_param *param,
+			  const struct manifest_variable *v, const uint8_t *bytes, uint8_t *old, struct err *e)
+{
+	int fd = kernel_map_fd(kb, v->object, v->map);
+	OWN_FREE uint8_t *value = NULL;
+	uint32_t zero = 0;
+
+	if (fd < 0)
+		return 0;
+	if (read_value(fd, param, v, &value, e))
+		return -1;
+	memcpy(old, value + v->offset, param_bytes(param));
+	memcpy(value + v->offset, bytes, param_bytes(param));
+	if (bpf_map_update_elem(fd, &zero, value, BPF_EXIST))
+		return err_errno(e, ERR_KERNEL_LOAD, "parameter %s: writing map %s", param->name, v->map);
+	return 0;
+}
+
 int param_apply(const struct kernel_bundle *kb, const struct manifest_param *param, const uint8_t *bytes, struct err *e)
 {
-	for (size_t i = 0; i < param->variable_count; i++) {
-		const struct manifest_variable *v = &param->variables[i];
-		int fd = kernel_map_fd(kb, v->object, v->map);
-		OWN_FREE uint8_t *value = NULL;
-		uint32_t zero = 0;
-		if (fd < 0)
-			continue; /* no program of that object is in use */
-		if (read_value(fd, param, v, &value, e))
-			return -1;
-		memcpy(value + v->offset, bytes, param_bytes(param));
-		if (bpf_map_update_elem(fd, &zero, value, BPF_EXIST))
-			return err_errno(e, ERR_KERNEL_LOAD, "parameter %s: writing map %s", param->name, v->map);
-	}
-	return 0;
+	size_t size = param_bytes(param), i = 0;
+	OWN_FREE uint8_t *old = calloc(param->variable_count + 1, size + 1);
+	OWN_FREE uint8_t *unused = calloc(1, size + 1);
+
+	if (!old || !unused)
+		return err_errno(e, ERR_NOMEM, "parameter %s", param->name);
+	while (i < param->variable_count &&
+	       write_variable(kb, param, &param->variables[i], bytes, old + i * size, e) == 0)
+		i++;
+	if (i == param->variable_count)
+		return 0;
+	/* One that cannot be put back either is told by the first failure. */
+	while (i-- > 0)
+		if (write_variable(kb, param, &param->variables[i], old + i * size, unused, NULL))
+			continue;
+	return -1;
 }
 
 int param_read(const struct kernel_bundle *kb, const struct manifest_param *param, uint8_t *bytes, struct err *e)

@@ -17,7 +17,7 @@ void param_format(const struct manifest *m, const struct manifest_param *param, 
 
 size_t param_bytes(const struct manifest_param *param);
 
-/* Writes into every object's variable of the running bundle, or reads it from there. */
+/* Writes into every object's variable of the running bundle, on failure into none; or reads it from there. */
 MUST_CHECK int param_apply(const struct kernel_bundle *kb, const struct manifest_param *param, const uint8_t *bytes,
 			   struct err *e);
 MUST_CHECK int param_read(const struct kernel_bundle *kb, const struct manifest_param *param, uint8_t *bytes,

@@ -234,6 +234,32 @@ static void apply_value_reaches_the_kernel_and_nothing_else(void **state)
 	kernel_close(&kb);
 }
 
+/* A parameter of several objects: all of them have the value, or none. */
+static void apply_that_fails_changes_nothing(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *bundle = NULL;
+	struct kernel_bundle *kb = loaded(&bundle, *state);
+	struct manifest_variable both[2] = {{.object = (char *)"maps", .map = (char *)".data.params"}};
+	struct manifest_param *p = &uint_param;
+	uint8_t bytes[8], initial[8] = {0};
+	char text[64];
+	struct err e = ERR_INIT;
+
+	find_variable("every", &both[0], 4);
+	both[1] = both[0];
+	both[1].offset = 1 << 20;
+	p->variables = both;
+	p->variable_count = 2;
+	p->initial = initial;
+	assert_int_equal(param_parse(&manifest, p, "77", bytes, &e), 0);
+	assert_int_equal(param_apply(kb, p, bytes, &e), -1);
+	assert_int_equal(e.code, ERR_KERNEL_VIEW);
+	assert_int_equal(param_read(kb, p, bytes, &e), 0);
+	param_format(&manifest, p, bytes, text, sizeof(text));
+	assert_string_equal(text, "10");
+	kernel_close(&kb);
+}
+
 int main(void)
 {
 	static struct kernel_host host;
@@ -245,6 +271,7 @@ int main(void)
 	    cmocka_unit_test(parse_network_masks_host_bits),
 	    cmocka_unit_test(parse_list_takes_its_capacity),
 	    cmocka_unit_test_prestate(apply_value_reaches_the_kernel_and_nothing_else, &host),
+	    cmocka_unit_test_prestate(apply_that_fails_changes_nothing, &host),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	fixture_host_undo();

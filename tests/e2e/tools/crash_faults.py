@@ -92,6 +92,22 @@ class Walk:
         return refused
 
 
+def never_set(faults, change):
+    """A parameter at its default is at its default again, not set to it."""
+    old = host.rested()
+    for n in range(1, 1000):
+        faults.arm("kernel", n)
+        status = host.run(*change())[0]
+        if faults.disarm() < n:
+            must(["remove", "test/crash"])
+            must(["install", f"{host.TMP}/1.tar"])
+            print(f"ok set, for the first time: {n - 1} calls failed, each once, and the default stayed")
+            return
+        now = host.everything()
+        if status and now != old:
+            raise SystemExit(f"FAIL set, for the first time: call {n} failed: {host.difference(old, now)}")
+
+
 def main():
     sys.stdout.reconfigure(line_buffering=True)
     faults = Faults()
@@ -105,6 +121,8 @@ def main():
             must(["trust", "add", f"{host.TMP}/other/signer.pem", "--names", "other/*"])
         if name in ("remove", "upgrade", "set", "revoke"):
             must(["install", "--allow-downgrade", f"{host.TMP}/1.tar"])
+        if name == "set":
+            never_set(faults, change)
         walk = Walk(daemon, faults, name, change, back)
         if not sum(walk.every(kind) for kind in KINDS):
             raise SystemExit(f"FAIL {name}: no fault was noticed")
