@@ -194,6 +194,11 @@ static void script_bad_archive(int sock)
 	send_failure(sock, "archive.order");
 }
 
+static void script_has_no_memory(int sock)
+{
+	send_failure(sock, "system.memory");
+}
+
 static void script_claims_another_step(int sock)
 {
 	send_failure(sock, "signature.untrusted");
@@ -227,6 +232,7 @@ static void unpack_lying_child_is_refused(void **state)
 	refused_with(script_claims_another_step, ERR_ARCHIVE_UNPACKER);
 	refused_with(script_claims_success, ERR_ARCHIVE_UNPACKER);
 	refused_with(script_bad_archive, ERR_ARCHIVE_ORDER);
+	refused_with(script_has_no_memory, ERR_NOMEM);
 }
 
 static void unpack_files_outside_the_format_are_refused(void **state)
