@@ -230,12 +230,18 @@ int file_seal_copy(const char *label, int fd, size_t limit, enum err_code too_la
 	return 0;
 }
 
+bool file_is_sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & SEALS) == SEALS;
+}
+
 int file_check_sealed(int fd, size_t limit, size_t *out_size, struct err *e)
 {
 	struct stat st;
-	int seals = fcntl(fd, F_GET_SEALS);
 
-	if (seals < 0 || (seals & SEALS) != SEALS)
+	if (!file_is_sealed(fd))
 		return err_set(e, ERR_INTERNAL, "not a sealed memfd");
 	if (fstat(fd, &st))
 		return err_errno(e, ERR_IO, "fstat");

@@ -40,7 +40,10 @@ MUST_CHECK int file_sealed(const char *label, const void *data, size_t size, int
 MUST_CHECK int file_seal_copy(const char *label, int fd, size_t limit, enum err_code too_large, int *out_fd,
 			      size_t *out_size, struct err *e);
 
-/* 0 if fd is a memfd with all four seals and of at most limit bytes; *out_size is its size. */
+/* Whether fd is a memfd with all four seals. Asks no file system, so that it ends whatever fd is of. */
+bool file_is_sealed(int fd);
+
+/* 0 if it is, and of at most limit bytes; *out_size is its size. */
 MUST_CHECK int file_check_sealed(int fd, size_t limit, size_t *out_size, struct err *e);
 
 #endif

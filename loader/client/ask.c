@@ -43,13 +43,11 @@ int ask_open(const char *path, size_t limit, enum err_code too_large, int *out_f
 		errno = EISDIR;
 		return err_errno(e, ERR_IO, "%s", path);
 	}
-	if (S_ISREG(st.st_mode)) {
-		if (st.st_size > (off_t)limit)
-			return err_set(e, too_large, "%s has %lld bytes: at most %zu", path, (long long)st.st_size,
-				       limit);
-		*out_fd = TAKE_FD(fd);
-		return 0;
-	}
+	if (S_ISREG(st.st_mode) && st.st_size > (off_t)limit)
+		return err_set(e, too_large, "%s has %lld bytes: at most %zu", path, (long long)st.st_size, limit);
+	/* A file on its way may be at its end, as after `{ obsload verify -; obsload install -; } <file`: it counts from its start. */
+	if (S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_SET))
+		return err_errno(e, ERR_IO, "%s", path);
 	if (file_seal_copy("obsload-input", fd, limit, too_large, &sealed, &size, e))
 		return err_wrap(e, "%s", standard_input ? "standard input" : path);
 	*out_fd = sealed;

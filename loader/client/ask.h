@@ -13,8 +13,9 @@ enum { ASK_ANSWER_MAX_BYTES = 64 << 20 };
 MUST_CHECK int ask_request(enum control_op op, const char *name, const char *arg, struct control_request *out,
 			   struct err *e);
 
-/* A file to send: a regular file as it is, anything else ("-" is standard input) copied into a sealed memfd first, so that
- * a slow pipe delays nobody but its reader. More than limit bytes is an error of code too_large. */
+/* A file to send, "-" is standard input: copied into a sealed memfd, which is all that the daemon takes, so that a slow pipe or
+ * file system delays nobody but its reader. A regular file is read from its start. More than limit bytes is an error of code
+ * too_large. */
 MUST_CHECK int ask_open(const char *path, size_t limit, enum err_code too_large, int *out_fd, struct err *e);
 
 /* Names the file that the daemon refused. Why it could not be asked stays as it is. Returns -1. */

@@ -1,6 +1,7 @@
 /* Client and monitor over control.sock (SOCK_SEQPACKET). A connection carries one request; the monitor answers with any
  * number of progress packets and one final packet, whose descriptor is a sealed memfd with a JSON object. The monitor
- * parses no JSON of clients: requests are this struct. */
+ * parses no JSON of clients: requests are this struct, and a descriptor that comes along is a sealed memfd, since a read of
+ * anything else may keep it waiting for ever. */
 #ifndef OBS_IPC_CONTROL_H
 #define OBS_IPC_CONTROL_H
 
@@ -9,7 +10,7 @@
 enum { CONTROL_MAGIC = 0x6f627363, CONTROL_VERSION = 1, CONTROL_NAME_BYTES = 160, CONTROL_ARG_BYTES = 1024 };
 
 enum control_op {
-	CONTROL_INSTALL = 1, /* fd: the bundle's file, read to its end once */
+	CONTROL_INSTALL = 1, /* fd: the bundle */
 	CONTROL_VERIFY,      /* fd: the bundle; the whole gate and a load into the kernel; attaches nothing */
 	CONTROL_REMOVE,      /* name */
 	CONTROL_LIST,

@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/file.h"
 #include "bundles/base/json.h"
 #include "loader/monitor/control.h"
 #include "loader/monitor/recover.h"
@@ -20,6 +21,9 @@ static int check_file(const struct control_call *call, const char *what, struct 
 
 	if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "the request comes without its %s", what);
+	/* Threat: a read, or a mere fstat, that never ends, of a file whose file system its sender serves. */
+	if (!file_is_sealed(call->fd))
+		return err_set(e, ERR_REQUEST_INVALID, "the %s does not come in a sealed memfd", what);
 	return 0;
 }
 

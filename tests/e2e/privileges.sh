@@ -108,6 +108,44 @@ done
 check silent_peers_are_dropped wait_for 6 load list
 mapfile -t peers < <(jobs -p | grep -vx "$E2E_DAEMON")
 wait "${peers[@]}" 2>/dev/null || true
+# A file that its sender can keep it waiting at.
+mkfifo "$E2E_TMP/fifo"
+check_eq only_sealed_memory_is_read "request.invalid request.invalid request.invalid request.invalid archive.truncated certificate.malformed" \
+	"$(timeout 30 python3 - "$E2E_TMP/run/control.sock" "$E2E_TMP/empty.tar" "$E2E_TMP/fifo" <<'END' | paste -sd' '
+import fcntl, os, socket, struct, sys
+
+INSTALL, TRUST_ADD = 1, 6
+ADD_SEALS, SEAL, SHRINK, GROW, WRITE = 1033, 1, 2, 4, 8
+
+
+def ask(op, fd):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect(sys.argv[1])
+    socket.send_fds(s, [struct.pack("IIII1184s", 0x6F627363, 1, op, 0, b"")], [fd])
+    while True:
+        reply, fds, _, _ = socket.recv_fds(s, 4096, 4)
+        for got in fds:
+            os.close(got)
+        if struct.unpack_from("III", reply)[2] == 2:
+            print(reply[28:92].split(b"\0")[0].decode())
+            return
+
+
+def memory(seals):
+    fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    os.write(fd, b"x")
+    fcntl.fcntl(fd, ADD_SEALS, seals)
+    return fd
+
+
+ask(INSTALL, os.open(sys.argv[2], os.O_RDONLY))
+ask(INSTALL, os.open(sys.argv[3], os.O_RDWR))
+ask(INSTALL, memory(SEAL | SHRINK | GROW))
+ask(TRUST_ADD, os.open(sys.argv[2], os.O_RDONLY))
+ask(INSTALL, memory(SEAL | SHRINK | GROW | WRITE))
+ask(TRUST_ADD, memory(SEAL | SHRINK | GROW | WRITE))
+END
+)"
 check monitor_lives test -d "/proc/$(load status --json | jq -r .daemon.pid)"
 
 # ---- no_new_privs from outside, as containers set it: the monitor still starts, and starts again ----

@@ -131,12 +131,12 @@ static void reset(void)
 
 static int make_fd(unsigned kind, const uint8_t *data, size_t size)
 {
+	struct err e = ERR_INIT;
 	int fd;
 
 	switch (kind % 5) {
 	case 1:
-		fd = memfd_create("file", MFD_CLOEXEC);
-		need(fd < 0 || write(fd, data, size) != (ssize_t)size);
+		need(file_sealed("file", data, size, &fd, &e));
 		return fd;
 	case 2:
 		return open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -54,7 +54,7 @@ static void *serve(void *arg)
 	if (msg_recv(sock, &s->got, sizeof(s->got), fds, 0, &e) != MSG_OK)
 		return NULL;
 	if (fds[0] >= 0) {
-		if (read(fds[0], s->got_file, sizeof(s->got_file) - 1) < 0)
+		if (!file_is_sealed(fds[0]) || pread(fds[0], s->got_file, sizeof(s->got_file) - 1, 0) < 0)
 			s->got_file[0] = '!';
 		close(fds[0]);
 	}
@@ -289,6 +289,30 @@ static void ask_open_pipe_is_copied_and_sealed(void **state)
 	close(ends[0]);
 }
 
+/* From its start, wherever whoever opened it has read to. */
+static void ask_open_file_is_copied_and_sealed(void **state)
+{
+	OWN_FD int file = memfd_create("file", MFD_CLOEXEC);
+	OWN_FD int input = dup(STDIN_FILENO);
+	OWN_FD int fd = -1;
+	struct err e = ERR_INIT;
+	char text[8] = "";
+	size_t size;
+
+	(void)state;
+	assert_int_equal(write(file, "bundle", 6), 6);
+	assert_int_equal(dup2(file, STDIN_FILENO), STDIN_FILENO);
+	int rc = ask_open("-", 100, ERR_ARCHIVE_TOO_LARGE, &fd, &e);
+	if (input >= 0)
+		dup2(input, STDIN_FILENO);
+	else
+		close(STDIN_FILENO);
+	assert_int_equal(rc, 0);
+	assert_int_equal(file_check_sealed(fd, 100, &size, &e), 0);
+	assert_int_equal(pread(fd, text, sizeof(text) - 1, 0), 6);
+	assert_string_equal(text, "bundle");
+}
+
 static void ask_open_wrong_file_is_refused(void **state)
 {
 	struct err e = ERR_INIT;
@@ -366,6 +390,7 @@ int main(void)
 	    cmocka_unit_test(ask_run_dir_too_long_for_a_socket_is_told),
 	    cmocka_unit_test(ask_request_longer_than_fields_is_usage_error),
 	    cmocka_unit_test(ask_open_pipe_is_copied_and_sealed),
+	    cmocka_unit_test(ask_open_file_is_copied_and_sealed),
 	    cmocka_unit_test(ask_open_wrong_file_is_refused),
 	    cmocka_unit_test(command_install_sends_file_and_flag),
 	    cmocka_unit_test(command_with_wrong_words_is_usage_error),

@@ -40,7 +40,7 @@ def footprint():
             held[os.readlink(f"/proc/{monitor}/fd/{fd}")] += 1
         except FileNotFoundError:
             pass
-    return sorted(found) + sorted(f"{k} {v}" for k, v in held.items() if re.search("bpf|obsload-(bundle|file)", k))
+    return sorted(found) + sorted(f"{k} {v}" for k, v in held.items() if re.search("bpf|obsload-(bundle|file|input)", k))
 
 
 def entries():
