@@ -119,7 +119,6 @@ static int turn(struct worker *w)
 
 static void tick(struct worker *w, uint64_t now, bool flush)
 {
-	stream_refresh_clock(w->stream);
 	for (size_t i = 0; i < w->bundle_count; i++)
 		bundle_tell_losses(w->bundles[i], now, flush);
 	server_tick(w->server, now);
@@ -180,6 +179,7 @@ static int finish(struct worker *w, struct err *e)
 	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->config.monitor_fd, NULL);
 	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->config.events_fd, NULL);
 	for (;;) {
+		stream_refresh_clock(w->stream);
 		if (samples) {
 			samples = step_samples(w, now < hurry ? SAMPLE_ENTRIES_A_TURN : UINT_MAX);
 			tick(w, now, !samples);
@@ -209,8 +209,12 @@ int worker_run(struct worker *w, struct err *e)
 	while (!w->stop && !w->monitor_gone) {
 		int count = epoll_wait(w->epoll_fd, events, EVENTS, wait);
 		uint64_t now = now_ns();
+		bool due = now - ticked >= (uint64_t)TICK_MS * NS_PER_MS;
 		if (count < 0 && errno != EINTR)
 			return err_errno(e, ERR_IO, "epoll_wait");
+		/* Before anything is read: in a wait the host may have slept, which only one of the two clocks counts. */
+		if (wait || due)
+			stream_refresh_clock(w->stream);
 		if (dispatch(w, events, count, now, e))
 			return -1;
 		bool cutting = w->cut_since_ns != 0;
@@ -223,7 +227,7 @@ int worker_run(struct worker *w, struct err *e)
 			wait = 1;
 		if (w->leaving && leave(w, now, &wait, e))
 			return -1;
-		if (now - ticked >= (uint64_t)TICK_MS * NS_PER_MS) {
+		if (due) {
 			tick(w, now, false);
 			ticked = now;
 		}

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "bundles/base/file.h"
 #include "loader/ipc/msg.h"
@@ -21,6 +22,21 @@
 #include "tests/unit/worker_feed.h"
 
 enum { RING = 64 << 10, RECORD = 296, WAIT_MS = 3000, OUTPUT_RING_AT = 0, OUTPUT_SAMPLE_AT = 1, OUTPUT_LOST_AT = 2 };
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+
+/* Shared with the worker: how long the host slept, which only the clock of the day counts. */
+static _Atomic time_t *slept_s;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int bad = __real_clock_gettime(clock, now);
+
+	if (clock == CLOCK_REALTIME && slept_s)
+		now->tv_sec += *slept_s;
+	return bad;
+}
 
 struct world {
 	int monitor; /* our end */
@@ -100,6 +116,8 @@ static int setup(void **state)
 	assert_true(w->stats != MAP_FAILED);
 	w->feed = (struct feed){.map = -1, .prog = -1, .discard = -1};
 	w->monitor = -1;
+	slept_s = mmap(NULL, sizeof(*slept_s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(slept_s != MAP_FAILED);
 	*state = w;
 	return 0;
 }
@@ -115,6 +133,8 @@ static int teardown(void **state)
 	if (w->monitor >= 0)
 		close(w->monitor);
 	munmap(w->stats, sizeof(struct worker_stats));
+	munmap((void *)slept_s, sizeof(*slept_s));
+	slept_s = NULL;
 	close(w->stats_fd);
 	close(w->listener);
 	feed_close(&w->feed);
@@ -274,6 +294,31 @@ static void record_of_a_real_ring_is_streamed_and_goes_on_after_half_close(void 
 	expect_number(fd, "process.pid", 4243);
 	assert_int_equal(w->stats->bundle[7].events, 2);
 	assert_int_equal(w->stats->bundle[7].bytes, 2 * RECORD);
+	close(fd);
+}
+
+static void event_after_a_sleep_of_the_host_has_the_time_of_the_day(void **state)
+{
+	struct world *w = *state;
+	struct timespec mono, real;
+	struct tm shown = {0};
+
+	start(w, 0);
+	give_bundle(w, 7);
+	if (!give_ring(w, 7))
+		skip();
+	int fd = subscribe(w, "{}\n");
+	/* The worker waits, until it looks again by itself. */
+	poll(NULL, 0, 250);
+	*slept_s = 36000;
+	put(w, 4242, 1, 1);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	clock_gettime(CLOCK_REALTIME, &real);
+	json_t *json = line_of(fd);
+	assert_non_null(strptime(json_string_value(at(json, "time")), "%Y-%m-%dT%H:%M:%S", &shown));
+	/* put() stamps records with the first moment of the kernel's clock. */
+	assert_in_range(timegm(&shown) - (real.tv_sec - mono.tv_sec) + 60, 0, 120);
+	json_decref(json);
 	close(fd);
 }
 
@@ -734,6 +779,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	    TEST(record_of_a_real_ring_is_streamed_and_goes_on_after_half_close),
+	    TEST(event_after_a_sleep_of_the_host_has_the_time_of_the_day),
 	    TEST(unknown_event_is_counted_and_told),
 	    TEST(crash_and_restart_goes_on_with_ring_and_sequence),
 	    TEST(sample_becomes_events_and_is_given_back),
