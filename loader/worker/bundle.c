@@ -114,7 +114,7 @@ int bundle_new(struct stream *stream, int epoll_fd, uint32_t handle, struct mani
 	b->epoll_fd = epoll_fd;
 	b->stream = stream;
 	b->until_ns = UINT64_MAX;
-	b->losses.stats = stats ? stats : &b->own_stats;
+	losses_init(&b->losses, stats ? stats : &b->own_stats);
 	b->event_types = calloc(m->event_count + 1, sizeof(struct stream_type *));
 	b->outputs = calloc(m->output_count + 1, sizeof(*b->outputs));
 	if (!b->event_types || !b->outputs)

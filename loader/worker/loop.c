@@ -44,7 +44,7 @@ int worker_new(const struct worker_config *config, struct worker **out, struct e
 	if (stats_map(config->stats_fd, &w->stats, e))
 		return -1;
 	w->stats->started_ns = now_ns();
-	w->notice_losses.stats = &w->notice_stats;
+	losses_init(&w->notice_losses, &w->notice_stats);
 	if (stream_new(w->stats, config->host, &w->stream, e) ||
 	    notice_type_add(w->stream, &w->notice_losses, &w->notice_type, e) ||
 	    server_new(config->events_fd, w->epoll_fd, config->max_subscribers, w->stream, w->stats, &w->server, e))

@@ -34,6 +34,12 @@ const size_t lost_field_count = sizeof(lost_fields) / sizeof(lost_fields[0]);
 
 enum { TELL_EVERY_NS = 1000000000 };
 
+void losses_init(struct losses *l, struct worker_bundle_stats *stats)
+{
+	*l = (struct losses){.stats = stats};
+	memcpy(l->kernel_seen, stats->kernel_lost, sizeof(l->kernel_seen));
+}
+
 bool losses_take(struct losses *l, uint64_t now_ns, bool flush, struct lost_record *record)
 {
 	for (unsigned i = 0; i < LOSS_SOURCE_COUNT; i++) {
@@ -41,6 +47,8 @@ bool losses_take(struct losses *l, uint64_t now_ns, bool flush, struct lost_reco
 			continue;
 		*record = (struct lost_record){.header.time_ns = now_ns, .count = l->pending[i], .source = i};
 		l->pending[i] = 0;
+		/* Only now: what is pending dies with the worker, and the next one has to find it. */
+		l->stats->kernel_lost[i] = l->kernel_seen[i];
 		l->told_ns[i] = now_ns;
 		return true;
 	}
@@ -67,10 +75,10 @@ void losses_kernel(struct losses *l, const uint64_t totals[static LOSS_SOURCE_CO
 {
 	for (unsigned i = 0; i < LOSS_SOURCE_COUNT; i++) {
 		/* Smaller after a restart of the worker, until every object's counters have been sampled again. */
-		if (totals[i] <= l->stats->kernel_lost[i])
+		if (totals[i] <= l->kernel_seen[i])
 			continue;
-		l->pending[i] += totals[i] - l->stats->kernel_lost[i];
-		l->stats->kernel_lost[i] = totals[i];
+		l->pending[i] += totals[i] - l->kernel_seen[i];
+		l->kernel_seen[i] = totals[i];
 	}
 }
 

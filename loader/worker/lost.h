@@ -27,8 +27,12 @@ extern const struct manifest_enum lost_enum;
 struct losses {
 	struct worker_bundle_stats *stats;
 	uint64_t pending[LOSS_SOURCE_COUNT];
-	uint64_t told_ns[LOSS_SOURCE_COUNT]; /* monotonic */
+	uint64_t kernel_seen[LOSS_SOURCE_COUNT]; /* of the totals: told, or pending */
+	uint64_t told_ns[LOSS_SOURCE_COUNT];     /* monotonic */
 };
+
+/* stats is borrowed, and says what an earlier worker has told. */
+void losses_init(struct losses *l, struct worker_bundle_stats *stats);
 
 static inline void losses_add(struct losses *l, enum loss_source source, uint64_t count)
 {
@@ -43,7 +47,7 @@ bool losses_take(struct losses *l, uint64_t now_ns, bool flush, struct lost_reco
 enum loss_source lost_source_of_slot(enum obs_loss slot);
 
 /* What the kernel side counted of a bundle so far is `totals` (by enum loss_source; 0 where the caller does not know): adds
- * what is new since it was last told, also by an earlier worker. */
+ * what is new since it was last seen, or told by an earlier worker. */
 void losses_kernel(struct losses *l, const uint64_t totals[static LOSS_SOURCE_COUNT]);
 
 /* Writes `,"source":"subscriber","count":12}\n` and what goes before it: a subscriber's own losses, which only it is told.

@@ -481,6 +481,31 @@ static void drop_counters_are_told_as_deltas_over_a_restart(void **state)
 	close(memfd);
 }
 
+static void losses_that_were_seen_and_not_told_are_told_by_the_next_worker(void **state)
+{
+	struct world *w = *state;
+	struct worker_msg missed = {.op = WORKER_MISSED, .bundle = 7, .count = 3};
+
+	start(w, 0);
+	give_bundle(w, 7);
+	int fd = subscribe(w, "{}\n");
+	say(w, missed, -1);
+	expect_number(fd, "count", 3);
+	missed.count = 10; /* due a second later */
+	say(w, missed, -1);
+	settle(w);
+	kill(w->pid, SIGKILL);
+	ended(w);
+	close(fd);
+
+	start(w, 0);
+	give_bundle(w, 7);
+	fd = subscribe(w, "{}\n");
+	say(w, missed, -1);
+	expect_number(fd, "count", 7);
+	close(fd);
+}
+
 static void skipped_runs_are_told_as_deltas_over_a_restart(void **state)
 {
 	struct world *w = *state;
@@ -784,6 +809,7 @@ int main(void)
 	    TEST(crash_and_restart_goes_on_with_ring_and_sequence),
 	    TEST(sample_becomes_events_and_is_given_back),
 	    TEST(drop_counters_are_told_as_deltas_over_a_restart),
+	    TEST(losses_that_were_seen_and_not_told_are_told_by_the_next_worker),
 	    TEST(skipped_runs_are_told_as_deltas_over_a_restart),
 	    TEST(notice_is_an_event),
 	    TEST(removed_bundle_frees_its_handle),
