@@ -213,12 +213,7 @@ void stream_type_remove(struct stream *s, struct stream_type **type)
 
 static size_t format(struct stream *s, const struct stream_type *t, uint64_t seq, const uint8_t *record, size_t size)
 {
-	uint64_t failures = s->env.parser_failures;
-	char *end = table_format(t->table, &s->env, seq, record, size, s->line);
-
-	if (__builtin_expect(s->env.parser_failures != failures, 0))
-		losses_add(t->losses, LOSS_PARSER, s->env.parser_failures - failures);
-	return (size_t)(end - s->line);
+	return (size_t)(table_format(t->table, &s->env, seq, record, size, s->line) - s->line);
 }
 
 static bool sampled_out(struct subscriber *sub, struct losses *losses)
@@ -242,6 +237,9 @@ void stream_publish(struct stream *s, struct stream_type *t, const uint8_t *reco
 		t->losses->stats->events++;
 		t->losses->stats->bytes += size;
 	}
+	/* Here, once for a record, whoever asks for its line and how often. */
+	if (!table_makes_sense(t->table, record, size))
+		losses_add(t->losses, LOSS_PARSER, 1);
 	history_add(s->history, t, seq, record, size);
 	for (size_t i = 0; i < t->tap_count; i++) {
 		const struct tap *tap = &t->taps[i];

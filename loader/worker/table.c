@@ -37,6 +37,7 @@ struct table {
 	uint32_t head_size; /* literal 0: from `","event":` to `"seq":` */
 	struct field_name *fields;
 	size_t field_count;
+	const struct value *dns; /* NULL: no field is a DNS message */
 	struct enum_names **enums;
 	size_t enum_count;
 };
@@ -285,6 +286,7 @@ static int dns_add(struct table *t, struct value v, struct err *e)
 		if (field_add(t, parts[i].name, &v, e))
 			return -1;
 	}
+	t->dns = &t->fields[t->field_count - 1].value;
 	return 0;
 }
 
@@ -454,6 +456,17 @@ const struct value *table_find(const struct table *t, const char *name)
 		if (strcmp(t->fields[i].name, name) == 0)
 			return &t->fields[i].value;
 	return NULL;
+}
+
+bool table_makes_sense(const struct table *t, const uint8_t *record, size_t size)
+{
+	struct dns_message message;
+
+	if (!t->dns || (t->dns->omit_zero && value_is_zero(t->dns, record, size)))
+		return true;
+	const uint8_t *at = record + t->dns->offset;
+	size_t used = value_bytes(t->dns, record, size, at);
+	return used == 0 || dns_parse(at, used, &message);
 }
 
 /* ---- formatting ---- */

@@ -52,6 +52,9 @@ bool table_needs_kallsyms(const struct table *t);
 /* NULL if there is no such field. The fields of a DNS message go by the four names that it expands to. */
 const struct value *table_find(const struct table *t, const char *name);
 
+/* False: bytes of the record make no sense where a field should be, which its line leaves out. */
+bool table_makes_sense(const struct table *t, const uint8_t *record, size_t size);
+
 /* Writes the line of a record that starts with struct obs_header and is of table_min_size to EVENT_MAX_BYTES bytes (or
  * TABLE_MAX_RECORD, where no field reaches to the end of the record). p has room for table_line_max + JSON_SLACK. */
 char *table_format(const struct table *t, struct value_env *env, uint64_t seq, const uint8_t *record, size_t size,

@@ -305,8 +305,6 @@ static char *write_dns(const struct value *v, struct value_env *env, const uint8
 		size_t used = value_bytes(v, record, size, at);
 		env->dns_parsed = true;
 		env->dns_ok = used && dns_parse(at, used, &env->dns);
-		if (used && !env->dns_ok)
-			env->parser_failures++;
 	}
 	if (!env->dns_ok)
 		return NULL;

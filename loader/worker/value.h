@@ -18,7 +18,6 @@ struct kallsyms;
 struct value_env {
 	struct json_clock clock;
 	const struct kallsyms *kallsyms; /* NULL: addresses are shown as numbers */
-	uint64_t parser_failures;        /* grows by one for each field whose bytes made no sense */
 	bool dns_parsed, dns_ok;         /* of the record at hand */
 	struct dns_message dns;
 };

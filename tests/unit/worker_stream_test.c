@@ -226,6 +226,45 @@ static void events_pattern_selects(void **state)
 	client_close(&c, w);
 }
 
+static void garbled_dns_is_lost_once_whoever_listens(void **state)
+{
+	const struct manifest_field message = {.name = (char *)"dns",
+					       .offset = sizeof(struct obs_header),
+					       .kind = FIELD_BYTES,
+					       .format = FORMAT_DNS,
+					       .enum_index = -1,
+					       .length_field = -1};
+	const struct table_part part = {.fields = &message, .count = 1, .size = sizeof(struct obs_header)};
+	const struct table_source source = {
+	    .event = "dns.lookup", .bundle = "obs/test", .host = "web-1", .parts = &part, .part_count = 1};
+	const struct sample_event ev = event_of(1, 0); /* as a message: without a question */
+	struct world *w = *state;
+	struct stream_type *type = NULL;
+	struct table *table = NULL;
+	struct err e = ERR_INIT;
+	struct client a, b;
+	json_t *line;
+
+	assert_int_equal(table_compile(&source, &table, &e), 0);
+	assert_int_equal(stream_type_add(w->stream, &table, &w->losses, false, &type, &e), 0);
+	stream_publish(w->stream, type, (const uint8_t *)&ev, sizeof(ev));
+	assert_int_equal(w->bundle_stats.lost[LOSS_PARSER], 1);
+	client_connect(&a, w, "{\"last\":10}\n");
+	client_connect(&b, w, "{\"last\":10}\n");
+	while (stream_replay(w->stream))
+		;
+	for (int i = 0; i < 2; i++) {
+		line = client_line(i ? &b : &a, w);
+		assert_string_equal(text_at(line, "event", NULL), "dns.lookup");
+		json_decref(line);
+	}
+	assert_int_equal(w->bundle_stats.lost[LOSS_PARSER], 1);
+	assert_int_equal(w->losses.pending[LOSS_PARSER], 1);
+	client_close(&a, w);
+	client_close(&b, w);
+	stream_type_remove(w->stream, &type);
+}
+
 static void slow_subscriber_loses_its_own_and_is_told_how_many(void **state)
 {
 	struct world *w = *state;
@@ -365,6 +404,7 @@ int main(void)
 	    TEST(record_of_a_kernel_ring_reaches_subscribers),
 	    TEST(sequence_goes_on_from_the_counters),
 	    TEST(events_pattern_selects),
+	    TEST(garbled_dns_is_lost_once_whoever_listens),
 	    TEST(slow_subscriber_loses_its_own_and_is_told_how_many),
 	    TEST(sample_sends_one_of_so_many_and_tells_the_rest),
 	    TEST(last_sends_the_newest_matching_first),
