@@ -148,6 +148,7 @@ static int parse_operand(const json_t *json, struct operand *o, struct err *e)
 		o->text = strdup(json_string_value(json));
 		if (!o->text)
 			return err_errno(e, ERR_NOMEM, "value");
+		o->text_size = strlen(o->text);
 		o->is_network = parse_network(o);
 		return 0;
 	default:
@@ -213,6 +214,24 @@ static int parse_condition(json_t *json, struct condition *c, struct err *e)
 	return parse_values(json_object_get(json, "value"), c, e);
 }
 
+/* Each record may be compared with all of them, and nothing else is done meanwhile. */
+static int check_cost(const struct request *r, struct err *e)
+{
+	size_t values = 0, globs = 0;
+
+	for (size_t i = 0; i < r->condition_count; i++) {
+		values += r->conditions[i].value_count;
+		globs += r->conditions[i].op == OP_GLOB ? r->conditions[i].values[0].text_size : 0;
+	}
+	if (values > REQUEST_MAX_VALUES)
+		return err_set(e, ERR_REQUEST_INVALID, "\"where\" has %zu values, and may have %d in all", values,
+			       REQUEST_MAX_VALUES);
+	if (globs > REQUEST_MAX_GLOBS)
+		return err_set(e, ERR_REQUEST_INVALID, "\"where\" has patterns of %zu bytes, and may have %d in all",
+			       globs, REQUEST_MAX_GLOBS);
+	return 0;
+}
+
 static int parse_conditions(const json_t *json, struct request *r, struct err *e)
 {
 	size_t count = json_array_size(json);
@@ -229,7 +248,7 @@ static int parse_conditions(const json_t *json, struct request *r, struct err *e
 	for (size_t i = 0; i < count; i++)
 		if (parse_condition(json_array_get(json, i), &r->conditions[i], e))
 			return err_wrap(e, "\"where\"[%zu]", i);
-	return 0;
+	return check_cost(r, e);
 }
 
 static int parse_number(const json_t *json, const char *name, int64_t least, int64_t most, uint32_t *out, struct err *e)

@@ -14,7 +14,9 @@ enum {
 	REQUEST_MAX_BYTES = 64 << 10,
 	REQUEST_MAX_PATTERNS = 64, /* in "events", and in "bundles" */
 	REQUEST_MAX_CONDITIONS = 32,
-	REQUEST_MAX_VALUES = 256, /* of one "in" */
+	/* In all conditions: what each record may cost. */
+	REQUEST_MAX_VALUES = 256,
+	REQUEST_MAX_GLOBS = 1024, /* bytes of the patterns of "~" */
 	REQUEST_MAX_TEXT = 1024,
 	REQUEST_MAX_SAMPLE = 1000000,
 	REQUEST_MAX_LAST = 100000,
@@ -30,6 +32,7 @@ struct operand {
 	double real;
 	bool boolean;
 	char *text;
+	size_t text_size;
 	/* Of a text that is an address or a network in CIDR form; IPv4 as v4-mapped, prefix counted from 96. */
 	bool is_network;
 	uint8_t address[16];

@@ -150,7 +150,7 @@ static void tap_remove(struct stream_type *t, const struct subscriber *subscribe
 	}
 }
 
-static bool tap_matches(const struct tap *tap, const uint8_t *record, size_t size)
+static bool tap_matches(const struct tap *tap, uint64_t seq, const uint8_t *record, size_t size)
 {
 	if (tap->bundle) {
 		char name[2 * MANIFEST_NAME_MAX + 2];
@@ -163,7 +163,7 @@ static bool tap_matches(const struct tap *tap, const uint8_t *record, size_t siz
 		if (!request_wants_bundle(tap->subscriber->request, name))
 			return false;
 	}
-	return !tap->filter || filter_matches(tap->filter, record, size);
+	return !tap->filter || filter_matches(tap->filter, seq, record, size);
 }
 
 int stream_type_add(struct stream *s, struct table **table, struct losses *losses, bool exempt,
@@ -244,7 +244,7 @@ void stream_publish(struct stream *s, struct stream_type *t, const uint8_t *reco
 	for (size_t i = 0; i < t->tap_count; i++) {
 		const struct tap *tap = &t->taps[i];
 		struct subscriber *sub = tap->subscriber;
-		if (sub->replaying || sub->state != SUBSCRIBER_LIVE || !tap_matches(tap, record, size))
+		if (sub->replaying || sub->state != SUBSCRIBER_LIVE || !tap_matches(tap, seq, record, size))
 			continue;
 		if (!tap->exempt && sampled_out(sub, t->losses))
 			continue;
@@ -272,7 +272,7 @@ static const struct tap *entry_matches(const struct history_entry *entry, const 
 {
 	const struct tap *tap = entry->type ? tap_find(entry->type, sub) : NULL;
 
-	return tap && tap_matches(tap, entry->record, entry->size) ? tap : NULL;
+	return tap && tap_matches(tap, entry->seq, entry->record, entry->size) ? tap : NULL;
 }
 
 /* An entry goes that a replaying subscriber has not had yet: its loss. */

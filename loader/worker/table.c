@@ -27,7 +27,7 @@ struct field_name {
 };
 
 struct table {
-	char *event, *bundle;
+	char *event, *bundle, *host;
 	uint32_t min_size;
 	size_t line_max;
 	struct step *steps;
@@ -322,9 +322,10 @@ static int copy_source(struct table *t, const struct table_source *s, struct err
 		fields += s->parts[i].count;
 	t->event = strdup(s->event);
 	t->bundle = s->bundle ? strdup(s->bundle) : NULL;
+	t->host = strdup(s->host);
 	t->fields = calloc(4 * fields + 1, sizeof(*t->fields)); /* a DNS message is four */
 	t->enums = calloc(s->enum_count + 1, sizeof(struct enum_names *));
-	if (!t->event || (s->bundle && !t->bundle) || !t->fields || !t->enums)
+	if (!t->event || !t->host || (s->bundle && !t->bundle) || !t->fields || !t->enums)
 		return err_errno(e, ERR_NOMEM, "table of %zu fields", fields);
 	for (size_t i = 0; i < s->enum_count; i++, t->enum_count++)
 		if (enum_names_new(&s->enums[i], &t->enums[i], e))
@@ -341,7 +342,7 @@ static int copy_source(struct table *t, const struct table_source *s, struct err
 	return 0;
 }
 
-static int add_head(struct compiler *c, const char *host, struct err *e)
+static int add_head(struct compiler *c, struct err *e)
 {
 	struct table *t = c->table;
 
@@ -350,7 +351,7 @@ static int add_head(struct compiler *c, const char *host, struct err *e)
 	if (t->bundle &&
 	    (literal_add(t, ",\"bundle\":", 10, e) || literal_add_string(t, t->bundle, strlen(t->bundle), e)))
 		return -1;
-	if (literal_add(t, ",\"host\":", 8, e) || literal_add_string(t, host, strlen(host), e) ||
+	if (literal_add(t, ",\"host\":", 8, e) || literal_add_string(t, t->host, strlen(t->host), e) ||
 	    literal_add(t, ",\"seq\":", 7, e))
 		return -1;
 	t->head_size = (uint32_t)t->literals_size;
@@ -358,12 +359,12 @@ static int add_head(struct compiler *c, const char *host, struct err *e)
 	return 0;
 }
 
-static int compile_steps(struct table *t, const char *host, struct err *e)
+static int compile_steps(struct table *t, struct err *e)
 {
 	struct compiler c = {.table = t};
 	int result = -1;
 
-	if (node_new(&c.tree, "", 0, e) < 0 || add_head(&c, host, e))
+	if (node_new(&c.tree, "", 0, e) < 0 || add_head(&c, e))
 		goto out;
 	for (size_t i = 0; i < t->field_count; i++)
 		if (tree_add(&c.tree, &t->fields[i], (int)i, e))
@@ -396,7 +397,7 @@ int table_compile(const struct table_source *source, struct table **out, struct 
 
 	if (!t)
 		return err_errno(e, ERR_NOMEM, "table");
-	if (copy_source(t, source, e) || compile_steps(t, source->host, e) || measure(t, e))
+	if (copy_source(t, source, e) || compile_steps(t, e) || measure(t, e))
 		return err_wrap(e, "event %s", source->event);
 	*out = TAKE_PTR(t);
 	return 0;
@@ -418,6 +419,7 @@ void table_free(struct table **table)
 	free(t->literals);
 	free(t->event);
 	free(t->bundle);
+	free(t->host);
 	free(t);
 	*table = NULL;
 }
@@ -430,6 +432,11 @@ const char *table_event(const struct table *t)
 const char *table_bundle(const struct table *t)
 {
 	return t->bundle;
+}
+
+const char *table_host(const struct table *t)
+{
+	return t->host;
 }
 
 uint32_t table_min_size(const struct table *t)

@@ -45,8 +45,9 @@ void table_free(struct table **t);
 
 const char *table_event(const struct table *t);
 const char *table_bundle(const struct table *t); /* NULL: none in the envelope */
-uint32_t table_min_size(const struct table *t);  /* a shorter record cannot be decoded */
-size_t table_line_max(const struct table *t);    /* bytes of the longest line, with its newline */
+const char *table_host(const struct table *t);
+uint32_t table_min_size(const struct table *t); /* a shorter record cannot be decoded */
+size_t table_line_max(const struct table *t);   /* bytes of the longest line, with its newline */
 bool table_needs_kallsyms(const struct table *t);
 
 /* NULL if there is no such field. The fields of a DNS message go by the four names that it expands to. */

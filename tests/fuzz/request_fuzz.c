@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(record + FIELDS_AT, data, most);
 	memset(record + FIELDS_AT + most, 0, DNS_AT - FIELDS_AT - 4 - most);
 	if (f)
-		filter_matches(f, record, sizeof(record));
+		filter_matches(f, size, record, sizeof(record));
 	filter_free(&f);
 	request_free(&r);
 	return 0;

@@ -153,6 +153,40 @@ static void too_many_patterns_and_conditions_are_refused(void **state)
 	assert_null(r);
 }
 
+/* {"where":[...]} of so many times the condition. */
+static int parse_times(const char *condition, int times, struct err *e)
+{
+	OWN_FREE char *line = malloc(REQUEST_MAX_BYTES);
+	OWN(request) struct request *r = NULL;
+	char *p = stpcpy(line, "{\"where\":[");
+
+	for (int i = 0; i < times; i++)
+		p = stpcpy(stpcpy(p, i ? "," : ""), condition);
+	stpcpy(p, "]}");
+	return request_parse(line, strlen(line), &r, e);
+}
+
+static void conditions_that_cost_too_much_are_refused(void **state)
+{
+	struct err e = ERR_INIT;
+	char values[1024], pattern[1024], *p;
+
+	(void)state;
+	p = stpcpy(values, "{\"field\":\"a\",\"op\":\"in\",\"value\":[1");
+	for (int i = 1; i < REQUEST_MAX_VALUES / 2; i++)
+		p = stpcpy(p, ",1");
+	stpcpy(p, "]}");
+	assert_int_equal(parse_times(values, 2, &e), 0);
+	assert_int_equal(parse_times(values, 3, &e), -1);
+	assert_int_equal(e.code, ERR_REQUEST_INVALID);
+	e = (struct err)ERR_INIT;
+	snprintf(pattern, sizeof(pattern), "{\"field\":\"a\",\"op\":\"~\",\"value\":\"%0*d\"}", REQUEST_MAX_GLOBS / 2,
+		 0);
+	assert_int_equal(parse_times(pattern, 2, &e), 0);
+	assert_int_equal(parse_times(pattern, 3, &e), -1);
+	assert_int_equal(e.code, ERR_REQUEST_INVALID);
+}
+
 static void deep_nesting_is_refused(void **state)
 {
 	char *line = malloc(REQUEST_MAX_BYTES);
@@ -220,6 +254,7 @@ int main(void)
 	    cmocka_unit_test(address_texts_are_recognised),
 	    cmocka_unit_test(wrong_request_is_refused_with_the_place),
 	    cmocka_unit_test(too_many_patterns_and_conditions_are_refused),
+	    cmocka_unit_test(conditions_that_cost_too_much_are_refused),
 	    cmocka_unit_test(deep_nesting_is_refused),
 	    cmocka_unit_test(glob_matches_as_described),
 	    cmocka_unit_test(request_without_memory_is_an_error),
