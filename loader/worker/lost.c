@@ -82,21 +82,31 @@ void losses_kernel(struct losses *l, const uint64_t totals[static LOSS_SOURCE_CO
 	}
 }
 
-static char *append(char *p, const char *text)
+void held_add(struct held *h, const char *bundle, const struct lost_record *record)
 {
-	return stpcpy(p, text);
+	size_t i = 0;
+
+	while (i < h->count && i < HELD_BUNDLES - 1 && strcmp(h->bundles[i].name, bundle) != 0)
+		i++;
+	struct held_bundle *held = &h->bundles[i];
+	if (i == h->count) {
+		*held = (struct held_bundle){0};
+		h->count++;
+		if (i < HELD_BUNDLES - 1)
+			snprintf(held->name, sizeof(held->name), "%s", bundle);
+	}
+	held->lost[record->source] += record->count;
 }
 
-char *lost_private_line(struct json_clock *clock, const char *host_json, enum loss_source source, uint64_t count,
-			char *p)
+char *lost_private_line(struct json_clock *clock, const char *host_json, const char *bundle, enum loss_source source,
+			uint64_t count, char p[static LOST_LINE_MAX])
 {
-	p = append(p, "{\"time\":\"");
-	p = json_put_time(clock, p, now_ns());
-	p = append(p, "\",\"event\":\"obs.lost\",\"host\":");
-	p = append(p, host_json);
-	p = append(p, ",\"source\":\"");
-	p = append(p, loss_source_names[source]);
-	p = append(p, "\",\"count\":");
-	p = json_put_u64(p, count);
-	return append(p, "}\n");
+	p = json_put_time(clock, stpcpy(p, "{\"time\":\""), now_ns());
+	p = stpcpy(p, "\",\"event\":\"obs.lost\"");
+	if (*bundle)
+		p = json_put_string(stpcpy(p, ",\"bundle\":"), (const uint8_t *)bundle, strlen(bundle));
+	p = stpcpy(stpcpy(p, ",\"host\":"), host_json);
+	p = stpcpy(stpcpy(p, ",\"source\":\""), loss_source_names[source]);
+	p = json_put_u64(stpcpy(p, "\",\"count\":"), count);
+	return stpcpy(p, "}\n");
 }

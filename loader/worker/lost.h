@@ -50,10 +50,23 @@ enum loss_source lost_source_of_slot(enum obs_loss slot);
  * what is new since it was last seen, or told by an earlier worker. */
 void losses_kernel(struct losses *l, const uint64_t totals[static LOSS_SOURCE_COUNT]);
 
-/* Writes `,"source":"subscriber","count":12}\n` and what goes before it: a subscriber's own losses, which only it is told.
- * Room for 256 bytes and the host's JSON text. */
+/* What obs.lost would have told a subscriber that had no room for it: told later, as sums. */
+enum { HELD_BUNDLES = 16 };
+
+struct held {
+	size_t count;
+	struct held_bundle {
+		char name[2 * MANIFEST_NAME_MAX + 2]; /* of the last, if it had to take in several bundles: empty */
+		uint64_t lost[LOSS_SOURCE_COUNT];
+	} bundles[HELD_BUNDLES];
+};
+
+void held_add(struct held *h, const char *bundle, const struct lost_record *record);
+
+/* Writes a line of obs.lost that only one subscriber is told, without seq; bundle "": without one. */
+enum { LOST_LINE_MAX = 4096 };
 struct json_clock;
-char *lost_private_line(struct json_clock *clock, const char *host_json, enum loss_source source, uint64_t count,
-			char *p);
+char *lost_private_line(struct json_clock *clock, const char *host_json, const char *bundle, enum loss_source source,
+			uint64_t count, char p[static LOST_LINE_MAX]);
 
 #endif

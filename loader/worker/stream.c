@@ -216,6 +216,20 @@ static size_t format(struct stream *s, const struct stream_type *t, uint64_t seq
 	return (size_t)(table_format(t->table, &s->env, seq, record, size, s->line) - s->line);
 }
 
+/* The subscriber gets no line of the record. What an obs.lost tells is no event of its own, and still to be told. */
+static void lose(struct subscriber *sub, const struct stream_type *t, const uint8_t *record)
+{
+	struct lost_record lost;
+
+	if (!t->exempt) {
+		sub->lost++;
+		t->losses->stats->lost[LOSS_SUBSCRIBER]++;
+		return;
+	}
+	memcpy(&lost, record, sizeof(lost));
+	held_add(&sub->held, table_bundle(t->table), &lost);
+}
+
 static bool sampled_out(struct subscriber *sub, struct losses *losses)
 {
 	if (sub->request->sample == 1 || ++sub->sample_at == sub->request->sample) {
@@ -249,12 +263,12 @@ void stream_publish(struct stream *s, struct stream_type *t, const uint8_t *reco
 		if (!tap->exempt && sampled_out(sub, t->losses))
 			continue;
 		/* A queue that is full needs no line to be told so. */
-		if (!line && !sub->lost)
+		if (!line && !subscriber_in_gap(sub))
 			line = format(s, t, seq, record, size);
 		if (subscriber_offer(sub, s->line, line))
 			s->stats->sent_events++;
 		else
-			t->losses->stats->lost[LOSS_SUBSCRIBER]++;
+			lose(sub, t, record);
 	}
 }
 
@@ -287,13 +301,10 @@ static void on_evict(void *ctx, uint64_t place, const struct history_entry *entr
 		sub->cursor = place + entry->bytes;
 		if (!entry_matches(entry, sub))
 			continue;
-		if (sub->skip) {
+		if (sub->skip)
 			sub->skip--;
-		} else {
-			struct stream_type *t = (struct stream_type *)entry->type;
-			sub->lost++;
-			t->losses->stats->lost[LOSS_SUBSCRIBER]++;
-		}
+		else
+			lose(sub, entry->type, entry->record);
 	}
 }
 
@@ -327,7 +338,7 @@ static bool replay_entry(struct stream *s, struct subscriber *sub, const struct 
 		sub->skip--;
 		return true;
 	}
-	if (sub->lost || queue_room(&sub->queue) < table_line_max(t->table))
+	if (subscriber_in_gap(sub) || queue_room(&sub->queue) < table_line_max(t->table))
 		return false;
 	if (entry->seq > sub->replay_seq && !tap->exempt && sampled_out(sub, t->losses))
 		return true;

@@ -27,7 +27,7 @@ void stream_refresh_clock(struct stream *s);
 void stream_set_kallsyms(struct stream *s, const struct kallsyms *kallsyms); /* borrowed */
 
 /* Takes the table over on success. losses is borrowed: where the type's losses are counted. The events of an exempt type
- * (obs.lost) pass conditions and sampling of every subscriber whose patterns match. */
+ * (obs.lost, whose records are struct lost_record) pass conditions and sampling of every subscriber whose patterns match. */
 MUST_CHECK int stream_type_add(struct stream *s, struct table **table, struct losses *losses, bool exempt,
 			       struct stream_type **out, struct err *e);
 void stream_type_remove(struct stream *s, struct stream_type **type);

@@ -3,14 +3,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "loader/worker/lost.h"
-
 enum {
 	NS_PER_MS = 1000000,
 	SAMPLED_EVERY_NS = 1000000000,
 	DISCARD_ROUNDS = 32,
 	SEND_BUFFER = 256 << 10, /* the kernel doubles it, and gives no more than net.core.wmem_max allows */
-	OWN_LINE_ROOM = 1024,
 };
 
 int subscriber_new(int fd, uint64_t now_ns, struct subscriber **out, struct err *e)
@@ -157,26 +154,35 @@ bool subscriber_read(struct subscriber *s, uint64_t now_ns)
 
 bool subscriber_offer(struct subscriber *s, const char *line, size_t size)
 {
-	if (s->lost || !queue_put(&s->queue, line, size)) {
-		s->lost++;
-		return false;
-	}
-	return true;
+	return !subscriber_in_gap(s) && queue_put(&s->queue, line, size);
 }
 
-static void tell(struct subscriber *s, const struct subscriber_env *env, enum loss_source source, uint64_t *count)
+/* False: no room for it. */
+static bool tell(struct subscriber *s, const struct subscriber_env *env, const char *bundle, enum loss_source source,
+		 uint64_t *count)
 {
-	char line[OWN_LINE_ROOM + 6 * 256];
-	char *end = lost_private_line(env->clock, env->host_json, source, *count, line);
+	char line[LOST_LINE_MAX];
 
-	if (queue_put(&s->queue, line, (size_t)(end - line)))
-		*count = 0;
+	if (*count == 0)
+		return true;
+	char *end = lost_private_line(env->clock, env->host_json, bundle, source, *count, line);
+	if (!queue_put(&s->queue, line, (size_t)(end - line)))
+		return false;
+	*count = 0;
+	return true;
 }
 
 static void tell_lost(struct subscriber *s, const struct subscriber_env *env)
 {
-	if (s->lost && s->state == SUBSCRIBER_LIVE && queue_used(&s->queue) <= s->queue.bytes / 2)
-		tell(s, env, LOSS_SUBSCRIBER, &s->lost);
+	if (!subscriber_in_gap(s) || s->state != SUBSCRIBER_LIVE || queue_used(&s->queue) > s->queue.bytes / 2 ||
+	    !tell(s, env, "", LOSS_SUBSCRIBER, &s->lost))
+		return;
+	for (; s->held.count; s->held.count--) {
+		struct held_bundle *held = &s->held.bundles[s->held.count - 1];
+		for (unsigned i = 0; i < LOSS_SOURCE_COUNT; i++)
+			if (!tell(s, env, held->name, i, &held->lost[i]))
+				return;
+	}
 }
 
 void subscriber_flush(struct subscriber *s, const struct subscriber_env *env)
@@ -221,10 +227,10 @@ void subscriber_tick(struct subscriber *s, const struct subscriber_env *env, uin
 		subscriber_refuse(s, &e, now_ns);
 	} else if (s->state == SUBSCRIBER_CLOSING && now_ns >= s->deadline_ns) {
 		s->state = SUBSCRIBER_DEAD;
-	} else if (s->state == SUBSCRIBER_LIVE && s->sampled && !s->lost &&
+	} else if (s->state == SUBSCRIBER_LIVE && s->sampled && !subscriber_in_gap(s) &&
 		   (s->sampled_told_ns == 0 || now_ns - s->sampled_told_ns >= SAMPLED_EVERY_NS)) {
-		tell(s, env, LOSS_SAMPLING, &s->sampled);
-		s->sampled_told_ns = now_ns;
+		if (tell(s, env, "", LOSS_SAMPLING, &s->sampled))
+			s->sampled_told_ns = now_ns;
 	}
 	subscriber_flush(s, env);
 }

@@ -4,7 +4,8 @@
  *   REQUEST -> LIVE -> (CLOSING ->) DEAD
  *
  * A subscriber that does not read loses its own events: while the queue is full they are counted, and as soon as half of
- * the queue is free one obs.lost line with their number takes their place in the stream.
+ * the queue is free one obs.lost line with their number takes their place in the stream. Events that are obs.lost themselves
+ * are no more of them: what they tell is held, and told behind that line.
  */
 #ifndef OBS_WORKER_SUBSCRIBER_H
 #define OBS_WORKER_SUBSCRIBER_H
@@ -16,6 +17,7 @@
 #include "bundles/base/err.h"
 #include "loader/ipc/worker.h"
 #include "loader/worker/json.h"
+#include "loader/worker/lost.h"
 #include "loader/worker/queue.h"
 #include "loader/worker/request.h"
 
@@ -37,6 +39,7 @@ struct subscriber {
 	struct request *request; /* LIVE */
 	struct queue queue;
 	uint64_t lost;    /* events since the last obs.lost line */
+	struct held held; /* of obs.lost events since then */
 	uint64_t sampled; /* left out by "sample" since the last obs.lost line */
 	uint64_t sampled_told_ns;
 	uint32_t sample_at; /* counts up to request->sample */
@@ -71,7 +74,13 @@ void subscriber_tick(struct subscriber *s, const struct subscriber_env *env, uin
 /* Queues the error's line and closes as soon as it is sent. */
 void subscriber_refuse(struct subscriber *s, const struct err *e, uint64_t now_ns);
 
-/* Queues one line, or counts it as lost (false). */
+/* Something was lost and is not told yet: until it is, nothing is queued. */
+static inline bool subscriber_in_gap(const struct subscriber *s)
+{
+	return s->lost || s->held.count;
+}
+
+/* Queues one line; false: no room, or in a gap. The caller then counts it in lost or held. */
 bool subscriber_offer(struct subscriber *s, const char *line, size_t size);
 
 #endif

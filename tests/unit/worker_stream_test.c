@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "loader/worker/ring.h"
+#include "loader/worker/stats.h"
 #include "loader/worker/stream.h"
 #include "tests/unit/worker_feed.h"
 
@@ -42,8 +43,26 @@ struct world {
 	struct worker_bundle_stats bundle_stats;
 	struct losses losses;
 	struct stream *stream;
-	struct stream_type *type;
+	struct stream_type *type, *lost_type;
 };
+
+static void add_lost_type(struct world *w)
+{
+	const struct table_part part = {
+	    .fields = lost_fields, .count = lost_field_count, .size = sizeof(struct lost_record)};
+	const struct table_source source = {.event = "obs.lost",
+					    .bundle = "obs/test",
+					    .host = "web-1",
+					    .enums = &lost_enum,
+					    .enum_count = 1,
+					    .parts = &part,
+					    .part_count = 1};
+	struct table *table = NULL;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(table_compile(&source, &table, &e), 0);
+	assert_int_equal(stream_type_add(w->stream, &table, &w->losses, true, &w->lost_type, &e), 0);
+}
 
 static int setup(void **state)
 {
@@ -60,6 +79,7 @@ static int setup(void **state)
 	assert_int_equal(stream_new(w->stats, "web-1", &w->stream, &e), 0);
 	assert_int_equal(table_compile(&source, &table, &e), 0);
 	assert_int_equal(stream_type_add(w->stream, &table, &w->losses, false, &w->type, &e), 0);
+	add_lost_type(w);
 	*state = w;
 	return 0;
 }
@@ -143,6 +163,63 @@ static void put(struct world *w, uint32_t pid, uint16_t port)
 	struct sample_event ev = event_of(pid, port);
 
 	stream_publish(w->stream, w->type, (const uint8_t *)&ev, sizeof(ev));
+}
+
+static void put_lost(struct world *w, enum loss_source source, uint64_t count)
+{
+	const struct lost_record record = {.count = count, .source = source};
+
+	stream_publish(w->stream, w->lost_type, (const uint8_t *)&record, sizeof(record));
+}
+
+/* What a client got, in order of seq. */
+struct tally {
+	uint64_t events, own, seq;
+	uint64_t told[LOSS_SOURCE_COUNT]; /* of the bundle */
+	uint64_t sampled;
+};
+
+static void count_lost(struct tally *t, json_t *line)
+{
+	uint64_t count = (uint64_t)json_integer_value(json_object_get(line, "count"));
+	const char *source = text_at(line, "source", NULL), *bundle = text_at(line, "bundle", NULL);
+
+	if (bundle) {
+		assert_string_equal(bundle, "obs/test");
+		for (unsigned i = 0; i < LOSS_SOURCE_COUNT; i++)
+			t->told[i] += strcmp(loss_source_names[i], source) == 0 ? count : 0;
+	} else if (strcmp(source, "sampling") == 0) {
+		t->sampled += count;
+	} else {
+		assert_string_equal(source, "subscriber");
+		t->own += count;
+	}
+}
+
+/* Everything that there is, replays included. */
+static struct tally drain(struct client *c, struct world *w)
+{
+	struct tally t = {0};
+	uint64_t now = 0;
+	bool quiet = false;
+
+	while (!quiet) {
+		quiet = !stream_replay(w->stream);
+		subscriber_tick(c->subscriber, stream_subscriber_env(w->stream), now += 2000000000);
+		c->subscriber->blocked = false;
+		for (json_t *line; (line = client_line(c, w)) != NULL; quiet = false) {
+			json_t *seq = json_object_get(line, "seq");
+			c->subscriber->blocked = false;
+			assert_true(!seq || (uint64_t)json_integer_value(seq) > t.seq);
+			t.seq = seq ? (uint64_t)json_integer_value(seq) : t.seq;
+			if (strcmp(text_at(line, "event", NULL), "obs.lost") == 0)
+				count_lost(&t, line);
+			else
+				t.events++;
+			json_decref(line);
+		}
+	}
+	return t;
 }
 
 static void publish_each(void *ctx, const uint8_t *record, uint32_t size)
@@ -306,6 +383,73 @@ static void slow_subscriber_loses_its_own_and_is_told_how_many(void **state)
 	client_close(&quick, w);
 }
 
+static void losses_that_a_full_queue_keeps_from_a_subscriber_are_told_later(void **state)
+{
+	struct world *w = *state;
+	struct client slow;
+	unsigned total = 0;
+
+	client_connect(&slow, w, "{}\n");
+	while (!slow.subscriber->lost)
+		put(w, total++, 1);
+	put_lost(w, LOSS_RING, 1000);
+	put(w, total++, 1);
+	put_lost(w, LOSS_MAP, 5);
+	put_lost(w, LOSS_RING, 7);
+	/* The bundle may be gone when there is room. */
+	stream_type_remove(w->stream, &w->lost_type);
+	put(w, total++, 1);
+	struct tally t = drain(&slow, w);
+	assert_int_equal(t.told[LOSS_RING], 1007);
+	assert_int_equal(t.told[LOSS_MAP], 5);
+	assert_int_equal(t.own, 3);
+	assert_int_equal(t.events + t.own, total);
+	assert_int_equal(w->bundle_stats.lost[LOSS_SUBSCRIBER], t.own);
+	/* Told once. */
+	put(w, total, 1);
+	t = drain(&slow, w);
+	assert_int_equal(t.events, 1);
+	assert_int_equal(t.own + t.told[LOSS_RING], 0);
+	client_close(&slow, w);
+}
+
+static void losses_that_the_history_forgets_during_replay_are_told(void **state)
+{
+	struct world *w = *state;
+	struct client a;
+	const unsigned during = 100000;
+
+	put_lost(w, LOSS_RING, 1000);
+	client_connect(&a, w, "{\"last\":10}\n");
+	put_lost(w, LOSS_RING, 7);
+	for (unsigned i = 0; i < during; i++)
+		put(w, i, 1);
+	struct tally t = drain(&a, w);
+	assert_true(t.own > 0);
+	assert_int_equal(t.told[LOSS_RING], 1007);
+	assert_int_equal(t.events + t.own, during);
+	client_close(&a, w);
+}
+
+static void losses_of_more_bundles_than_can_be_held_lose_only_the_name(void **state)
+{
+	const struct lost_record record = {.count = 3, .source = LOSS_TABLE};
+	struct held held = {0};
+	uint64_t named = 0, unnamed = 0;
+	char name[32];
+
+	(void)state;
+	for (int i = 0; i < 80; i++) {
+		snprintf(name, sizeof(name), "obs/x%d", i % 40);
+		held_add(&held, name, &record);
+	}
+	for (size_t i = 0; i < held.count; i++)
+		*(held.bundles[i].name[0] ? &named : &unnamed) += held.bundles[i].lost[LOSS_TABLE];
+	assert_int_equal(held.count, HELD_BUNDLES);
+	assert_int_equal(named, (HELD_BUNDLES - 1) * 2 * 3);
+	assert_int_equal(named + unnamed, 80 * 3);
+}
+
 static void sample_sends_one_of_so_many_and_tells_the_rest(void **state)
 {
 	struct world *w = *state;
@@ -357,9 +501,7 @@ static void history_overtaken_during_replay_is_counted_as_lost(void **state)
 {
 	struct world *w = *state;
 	struct client a;
-	uint64_t got = 0, lost = 0;
 	const unsigned before = 1000, during = 100000;
-	json_t *line;
 
 	for (unsigned i = 0; i < before; i++)
 		put(w, i, 1);
@@ -367,20 +509,10 @@ static void history_overtaken_during_replay_is_counted_as_lost(void **state)
 	for (unsigned i = 0; i < during; i++)
 		put(w, i, 1);
 	assert_true(a.subscriber->replaying);
-	do {
-		stream_replay(w->stream);
-		a.subscriber->blocked = false;
-		while ((line = client_line(&a, w)) != NULL) {
-			a.subscriber->blocked = false;
-			if (strcmp(text_at(line, "event", NULL), "obs.lost") == 0)
-				lost += (uint64_t)json_integer_value(json_object_get(line, "count"));
-			else
-				got++;
-			json_decref(line);
-		}
-	} while (a.subscriber->replaying);
-	assert_true(lost > 0);
-	assert_int_equal(got + lost, before + during);
+	struct tally t = drain(&a, w);
+	assert_false(a.subscriber->replaying);
+	assert_true(t.own > 0);
+	assert_int_equal(t.events + t.own, before + during);
 	client_close(&a, w);
 }
 
@@ -406,6 +538,9 @@ int main(void)
 	    TEST(events_pattern_selects),
 	    TEST(garbled_dns_is_lost_once_whoever_listens),
 	    TEST(slow_subscriber_loses_its_own_and_is_told_how_many),
+	    TEST(losses_that_a_full_queue_keeps_from_a_subscriber_are_told_later),
+	    TEST(losses_that_the_history_forgets_during_replay_are_told),
+	    TEST(losses_of_more_bundles_than_can_be_held_lose_only_the_name),
 	    TEST(sample_sends_one_of_so_many_and_tells_the_rest),
 	    TEST(last_sends_the_newest_matching_first),
 	    TEST(history_overtaken_during_replay_is_counted_as_lost),
