@@ -24,6 +24,7 @@ UNIT_TESTS += $(addprefix worker_,$(worker_tests))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_src := tests/unit/worker_$(t)_test.c))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bundles base))
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf jansson cmocka))
+tests/bin/worker_stream_ldflags := -Wl,--wrap=filter_matches
 tests/bin/worker_filter_ldflags := -Wl,--wrap=dns_parse,--wrap=enum_names_name
 tests/bin/worker_loop_ldflags := -Wl,--wrap=clock_gettime
 E2E_TESTS += subscribers types missed leaving resume

@@ -6,6 +6,7 @@ struct history {
 	uint8_t *data;
 	size_t bytes;
 	uint64_t oldest, end;
+	uint32_t newest_bytes;
 	void (*evict)(void *ctx, uint64_t place, const struct history_entry *entry);
 	void *ctx;
 };
@@ -49,6 +50,23 @@ const struct history_entry *history_at(const struct history *h, uint64_t place)
 	return entry_at(h, place);
 }
 
+/* Whole multiples of 32, so that an entry's head always fits before the end of the ring. */
+static uint32_t entry_bytes(uint32_t size)
+{
+	_Static_assert(sizeof(struct history_entry) <= 32, "a head fits in the least entry");
+	return ((uint32_t)sizeof(struct history_entry) + size + 31) & ~31U;
+}
+
+uint64_t history_after(const struct history *h, uint64_t place)
+{
+	return place + entry_bytes(entry_at(h, place)->size);
+}
+
+uint64_t history_before(const struct history *h, uint64_t place)
+{
+	return place - (place == h->end ? h->newest_bytes : entry_at(h, place)->before);
+}
+
 uint64_t history_oldest(const struct history *h)
 {
 	return h->oldest;
@@ -66,42 +84,38 @@ static void make_room(struct history *h, uint32_t bytes)
 		const struct history_entry *oldest = entry_at(h, h->oldest);
 		if (h->evict)
 			h->evict(h->ctx, h->oldest, oldest);
-		h->oldest += oldest->bytes;
+		h->oldest = history_after(h, h->oldest);
 	}
 }
 
-static struct history_entry *append(struct history *h, uint32_t bytes)
+static struct history_entry *append(struct history *h, uint32_t size)
 {
+	uint32_t bytes = entry_bytes(size);
+
 	make_room(h, bytes);
 	struct history_entry *entry = entry_at(h, h->end);
-	entry->bytes = bytes;
-	entry->type = NULL;
-	entry->size = 0;
+	*entry = (struct history_entry){.before = h->newest_bytes, .size = size};
+	h->newest_bytes = bytes;
 	h->end += bytes;
 	return entry;
 }
 
 void history_add(struct history *h, const void *type, uint64_t seq, const uint8_t *record, uint32_t size)
 {
-	/* Whole multiples of 32, so that an entry's head always fits before the end of the ring. */
-	uint32_t bytes = ((uint32_t)sizeof(struct history_entry) + size + 31) & ~31U;
-
-	_Static_assert(sizeof(struct history_entry) <= 32, "a head fits in the least entry");
 	if (size > h->bytes / 4)
 		return;
 	size_t to_end = h->bytes - (h->end & (h->bytes - 1));
-	if (to_end < bytes)
-		append(h, (uint32_t)to_end);
-	struct history_entry *entry = append(h, bytes);
+	if (to_end < entry_bytes(size))
+		append(h, (uint32_t)(to_end - sizeof(struct history_entry)));
+	struct history_entry *entry = append(h, size);
 	entry->type = type;
 	entry->seq = seq;
-	entry->size = size;
 	memcpy(entry->record, record, size);
 }
 
 void history_forget(struct history *h, const void *type)
 {
-	for (uint64_t place = h->oldest; place != h->end; place += entry_at(h, place)->bytes)
+	for (uint64_t place = h->oldest; place != h->end; place = history_after(h, place))
 		if (entry_at(h, place)->type == type)
 			entry_at(h, place)->type = NULL;
 }

@@ -11,8 +11,8 @@
 enum { HISTORY_BYTES = 4 << 20 };
 
 struct history_entry {
-	uint32_t bytes; /* of the whole entry, with padding */
-	uint32_t size;  /* of the record */
+	uint32_t before; /* bytes of the whole entry before this one */
+	uint32_t size;   /* of the record, or of the padding */
 	uint64_t seq;
 	const void *type; /* NULL: forgotten, or padding */
 	uint8_t record[];
@@ -33,9 +33,12 @@ void history_add(struct history *h, const void *type, uint64_t seq, const uint8_
 /* Entries of type stay but lose it. */
 void history_forget(struct history *h, const void *type);
 
-/* for (place = history_oldest(h); place != history_end(h); place += history_at(h, place)->bytes) */
+/* for (place = history_oldest(h); place != history_end(h); place = history_after(h, place)), or back from the end to the
+ * oldest with history_before. */
 uint64_t history_oldest(const struct history *h);
 uint64_t history_end(const struct history *h);
+uint64_t history_after(const struct history *h, uint64_t place);
+uint64_t history_before(const struct history *h, uint64_t place);
 const struct history_entry *history_at(const struct history *h, uint64_t place);
 
 #endif

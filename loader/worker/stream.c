@@ -5,7 +5,7 @@
 #include "loader/worker/filter.h"
 #include "loader/worker/history.h"
 
-enum { REPLAY_LINES = 1024 /* of one subscriber at a time, so that others are not kept waiting */ };
+enum { REPLAY_ENTRIES = 1024 /* looked at for one subscriber at a time, so that others are not kept waiting */ };
 
 struct tap {
 	struct subscriber *subscriber;
@@ -298,32 +298,42 @@ static void on_evict(void *ctx, uint64_t place, const struct history_entry *entr
 		struct subscriber *sub = s->subscribers[i];
 		if (!sub->replaying || sub->cursor != place)
 			continue;
-		sub->cursor = place + entry->bytes;
-		if (!entry_matches(entry, sub))
-			continue;
-		if (sub->skip)
-			sub->skip--;
-		else
+		sub->cursor = history_after(s->history, place);
+		if (entry_matches(entry, sub))
 			lose(sub, entry->type, entry->record);
 	}
 }
 
+/* Goes back until as many entries match as are wanted, or there are no older ones. False: it is not there yet. */
+static bool replay_seek(const struct stream *s, struct subscriber *sub, int *most)
+{
+	const struct history *h = s->history;
+
+	while (sub->wanted && sub->seek > history_oldest(h)) {
+		if ((*most)-- == 0)
+			return false;
+		sub->seek = history_before(h, sub->seek);
+		if (entry_matches(history_at(h, sub->seek), sub)) {
+			sub->cursor = sub->seek;
+			sub->wanted--;
+		}
+	}
+	sub->wanted = 0;
+	return true;
+}
+
 static void replay_start(struct stream *s, struct subscriber *sub)
 {
-	struct history *h = s->history;
-	uint64_t matching = 0;
+	int most = REPLAY_ENTRIES;
 
 	if (sub->request->last == 0)
 		return;
-	for (uint64_t at = history_oldest(h); at != history_end(h); at += history_at(h, at)->bytes)
-		matching += entry_matches(history_at(h, at), sub) != NULL;
-	if (matching == 0)
-		return;
-	sub->skip = matching > sub->request->last ? matching - sub->request->last : 0;
-	sub->cursor = history_oldest(h);
+	sub->wanted = sub->request->last;
+	sub->seek = sub->cursor = history_end(s->history);
 	sub->replay_seq = s->stats->sequence;
 	sub->replaying = true;
 	s->replaying++;
+	replay_seek(s, sub, &most);
 }
 
 /* One entry; false: no room for it now. */
@@ -334,10 +344,6 @@ static bool replay_entry(struct stream *s, struct subscriber *sub, const struct 
 
 	if (!tap)
 		return true;
-	if (sub->skip) {
-		sub->skip--;
-		return true;
-	}
 	if (subscriber_in_gap(sub) || queue_room(&sub->queue) < table_line_max(t->table))
 		return false;
 	if (entry->seq > sub->replay_seq && !tap->exempt && sampled_out(sub, t->losses))
@@ -350,7 +356,11 @@ static bool replay_entry(struct stream *s, struct subscriber *sub, const struct 
 /* True: there is more to do at once. */
 static bool replay_one(struct stream *s, struct subscriber *sub)
 {
-	for (int lines = 0; lines < REPLAY_LINES; lines++) {
+	int most = REPLAY_ENTRIES;
+
+	if (!replay_seek(s, sub, &most))
+		return true;
+	for (; most > 0; most--) {
 		if (sub->cursor == history_end(s->history)) {
 			sub->replaying = false;
 			s->replaying--;
@@ -359,7 +369,7 @@ static bool replay_one(struct stream *s, struct subscriber *sub)
 		const struct history_entry *entry = history_at(s->history, sub->cursor);
 		if (!replay_entry(s, sub, entry))
 			return false;
-		sub->cursor += entry->bytes;
+		sub->cursor = history_after(s->history, sub->cursor);
 	}
 	return true;
 }

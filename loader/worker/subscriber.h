@@ -45,8 +45,9 @@ struct subscriber {
 	uint32_t sample_at; /* counts up to request->sample */
 	/* "last": until the cursor is at its end, events come from the history only */
 	bool replaying;
-	uint64_t cursor;     /* place in the history */
-	uint64_t skip;       /* matching entries that are older than the last N */
+	uint64_t cursor; /* place in the history: of the first entry that is still to be sent */
+	uint32_t wanted; /* so many older ones are searched for, back from seek */
+	uint64_t seek;
 	uint64_t replay_seq; /* last seq at the time of the request: later ones are sampled */
 };
 

@@ -222,7 +222,7 @@ static void history_forgets_the_oldest_and_keeps_order(void **state)
 	}
 	history_add(h, &type, 2000, record, 2000); /* too long to be kept */
 	expected = 0;
-	for (at = history_oldest(h); at != history_end(h); at += history_at(h, at)->bytes) {
+	for (at = history_oldest(h); at != history_end(h); at = history_after(h, at)) {
 		const struct history_entry *entry = history_at(h, at);
 		if (!entry->type)
 			continue; /* padding before the end of the ring */
@@ -235,8 +235,13 @@ static void history_forgets_the_oldest_and_keeps_order(void **state)
 	}
 	assert_int_equal(expected, 1001);
 	assert_true(history_end(h) - history_oldest(h) <= 4096);
+	for (at = history_end(h); at != history_oldest(h);) {
+		const struct history_entry *entry = history_at(h, at = history_before(h, at));
+		if (entry->type)
+			assert_int_equal(entry->seq, --expected);
+	}
 	history_forget(h, &type);
-	for (at = history_oldest(h); at != history_end(h); at += history_at(h, at)->bytes)
+	for (at = history_oldest(h); at != history_end(h); at = history_after(h, at))
 		assert_ptr_not_equal(history_at(h, at)->type, &type);
 }
 

@@ -8,10 +8,22 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "loader/worker/filter.h"
 #include "loader/worker/ring.h"
 #include "loader/worker/stats.h"
 #include "loader/worker/stream.h"
 #include "tests/unit/worker_feed.h"
+
+bool __wrap_filter_matches(const struct filter *f, uint64_t seq, const uint8_t *record, size_t size);
+bool __real_filter_matches(const struct filter *f, uint64_t seq, const uint8_t *record, size_t size);
+
+static unsigned compared;
+
+bool __wrap_filter_matches(const struct filter *f, uint64_t seq, const uint8_t *record, size_t size)
+{
+	compared++;
+	return __real_filter_matches(f, seq, record, size);
+}
 
 struct sample_event {
 	struct obs_header header;
@@ -497,6 +509,34 @@ static void last_sends_the_newest_matching_first(void **state)
 	client_close(&a, w);
 }
 
+static void last_is_searched_for_in_steps(void **state)
+{
+	enum { RECORDS = 10000, STEP_MOST = 2048 };
+	static const int expected[] = {2, 3, RECORDS + 1};
+	struct world *w = *state;
+	struct client a;
+	bool more = true;
+
+	for (unsigned i = 0; i < RECORDS; i++)
+		put(w, i, i < 3);
+	compared = 0;
+	client_connect(&a, w, "{\"last\":2,\"where\":[{\"field\":\"network.peer.port\",\"op\":\"=\",\"value\":1}]}\n");
+	put(w, RECORDS, 1);
+	while (more) {
+		assert_true(compared <= STEP_MOST);
+		compared = 0;
+		more = stream_replay(w->stream);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+		json_t *line = client_line(&a, w);
+		assert_non_null(line);
+		assert_int_equal(json_integer_value(json_object_get(line, "seq")), expected[i]);
+		json_decref(line);
+	}
+	assert_null(client_line(&a, w));
+	client_close(&a, w);
+}
+
 static void history_overtaken_during_replay_is_counted_as_lost(void **state)
 {
 	struct world *w = *state;
@@ -543,6 +583,7 @@ int main(void)
 	    TEST(losses_of_more_bundles_than_can_be_held_lose_only_the_name),
 	    TEST(sample_sends_one_of_so_many_and_tells_the_rest),
 	    TEST(last_sends_the_newest_matching_first),
+	    TEST(last_is_searched_for_in_steps),
 	    TEST(history_overtaken_during_replay_is_counted_as_lost),
 	    TEST(removed_type_is_sent_no_more_and_leaves_the_history),
 	};
