@@ -289,6 +289,12 @@ static const struct tap *entry_matches(const struct history_entry *entry, const 
 	return tap && tap_matches(tap, entry->seq, entry->record, entry->size) ? tap : NULL;
 }
 
+/* Not one that is refused meanwhile: its error is the last line. */
+static bool replays(const struct subscriber *sub)
+{
+	return sub->replaying && sub->state == SUBSCRIBER_LIVE;
+}
+
 /* An entry goes that a replaying subscriber has not had yet: its loss. */
 static void on_evict(void *ctx, uint64_t place, const struct history_entry *entry)
 {
@@ -296,7 +302,7 @@ static void on_evict(void *ctx, uint64_t place, const struct history_entry *entr
 
 	for (size_t i = 0; s->replaying && i < s->subscriber_count; i++) {
 		struct subscriber *sub = s->subscribers[i];
-		if (!sub->replaying || sub->cursor != place)
+		if (!replays(sub) || sub->cursor != place)
 			continue;
 		sub->cursor = history_after(s->history, place);
 		if (entry_matches(entry, sub))
@@ -379,7 +385,7 @@ bool stream_replay(struct stream *s)
 	bool more = false;
 
 	for (size_t i = 0; s->replaying && i < s->subscriber_count; i++)
-		if (s->subscribers[i]->replaying)
+		if (replays(s->subscribers[i]))
 			more |= replay_one(s, s->subscribers[i]);
 	return more;
 }

@@ -537,6 +537,25 @@ static void last_is_searched_for_in_steps(void **state)
 	client_close(&a, w);
 }
 
+static void error_is_the_last_line_during_replay(void **state)
+{
+	struct world *w = *state;
+	struct client a;
+
+	for (unsigned i = 0; i < 10; i++)
+		put(w, i, 1);
+	client_connect(&a, w, "{\"last\":10}\n");
+	assert_int_equal(send(a.fd, "x", 1, 0), 1);
+	assert_false(subscriber_read(a.subscriber, 0));
+	put(w, 10, 1);
+	assert_false(stream_replay(w->stream));
+	json_t *line = client_line(&a, w);
+	assert_non_null(json_object_get(line, "error"));
+	json_decref(line);
+	assert_null(client_line(&a, w));
+	client_close(&a, w);
+}
+
 static void history_overtaken_during_replay_is_counted_as_lost(void **state)
 {
 	struct world *w = *state;
@@ -584,6 +603,7 @@ int main(void)
 	    TEST(sample_sends_one_of_so_many_and_tells_the_rest),
 	    TEST(last_sends_the_newest_matching_first),
 	    TEST(last_is_searched_for_in_steps),
+	    TEST(error_is_the_last_line_during_replay),
 	    TEST(history_overtaken_during_replay_is_counted_as_lost),
 	    TEST(removed_type_is_sent_no_more_and_leaves_the_history),
 	};
