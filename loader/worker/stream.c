@@ -9,8 +9,7 @@ enum { REPLAY_ENTRIES = 1024 /* looked at for one subscriber at a time, so that 
 
 struct tap {
 	struct subscriber *subscriber;
-	struct filter *filter; /* NULL: every record */
-	bool exempt;
+	struct filter *filter;      /* NULL: every record */
 	const struct value *bundle; /* type without a bundle of its own: the field to match "bundles" with, or NULL */
 };
 
@@ -118,7 +117,7 @@ static int tap_add(struct stream_type *t, struct subscriber *subscriber, struct 
 {
 	const struct request *r = subscriber->request;
 	const char *bundle = table_bundle(t->table);
-	struct tap tap = {.subscriber = subscriber, .exempt = t->exempt};
+	struct tap tap = {.subscriber = subscriber};
 	bool never = false;
 
 	if (!request_wants_event(r, table_event(t->table)) || (bundle && !request_wants_bundle(r, bundle)))
@@ -260,7 +259,7 @@ void stream_publish(struct stream *s, struct stream_type *t, const uint8_t *reco
 		struct subscriber *sub = tap->subscriber;
 		if (sub->replaying || sub->state != SUBSCRIBER_LIVE || !tap_matches(tap, seq, record, size))
 			continue;
-		if (!tap->exempt && sampled_out(sub, t->losses))
+		if (!t->exempt && sampled_out(sub, t->losses))
 			continue;
 		/* A queue that is full needs no line to be told so. */
 		if (!line && !subscriber_in_gap(sub))
@@ -282,17 +281,25 @@ static const struct tap *tap_find(const struct stream_type *t, const struct subs
 	return NULL;
 }
 
-static const struct tap *entry_matches(const struct history_entry *entry, const struct subscriber *sub)
+static bool entry_matches(const struct history_entry *entry, const struct subscriber *sub)
 {
 	const struct tap *tap = entry->type ? tap_find(entry->type, sub) : NULL;
 
-	return tap && tap_matches(tap, entry->seq, entry->record, entry->size) ? tap : NULL;
+	return tap && tap_matches(tap, entry->seq, entry->record, entry->size);
 }
 
 /* Not one that is refused meanwhile: its error is the last line. */
 static bool replays(const struct subscriber *sub)
 {
 	return sub->replaying && sub->state == SUBSCRIBER_LIVE;
+}
+
+/* "sample" is about what came after the request. */
+static bool entry_sampled_out(struct subscriber *sub, const struct history_entry *entry)
+{
+	const struct stream_type *t = entry->type;
+
+	return entry->seq > sub->replay_seq && !t->exempt && sampled_out(sub, t->losses);
 }
 
 /* An entry goes that a replaying subscriber has not had yet: its loss. */
@@ -305,7 +312,7 @@ static void on_evict(void *ctx, uint64_t place, const struct history_entry *entr
 		if (!replays(sub) || sub->cursor != place)
 			continue;
 		sub->cursor = history_after(s->history, place);
-		if (entry_matches(entry, sub))
+		if (entry_matches(entry, sub) && !entry_sampled_out(sub, entry))
 			lose(sub, entry->type, entry->record);
 	}
 }
@@ -346,13 +353,12 @@ static void replay_start(struct stream *s, struct subscriber *sub)
 static bool replay_entry(struct stream *s, struct subscriber *sub, const struct history_entry *entry)
 {
 	struct stream_type *t = (struct stream_type *)entry->type;
-	const struct tap *tap = entry_matches(entry, sub);
 
-	if (!tap)
+	if (!entry_matches(entry, sub))
 		return true;
 	if (subscriber_in_gap(sub) || queue_room(&sub->queue) < table_line_max(t->table))
 		return false;
-	if (entry->seq > sub->replay_seq && !tap->exempt && sampled_out(sub, t->losses))
+	if (entry_sampled_out(sub, entry))
 		return true;
 	if (subscriber_offer(sub, s->line, format(s, t, entry->seq, entry->record, entry->size)))
 		s->stats->sent_events++;

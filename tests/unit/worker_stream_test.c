@@ -575,6 +575,23 @@ static void history_overtaken_during_replay_is_counted_as_lost(void **state)
 	client_close(&a, w);
 }
 
+static void history_overtaken_during_replay_is_sampled_before_it_is_counted(void **state)
+{
+	enum { DURING = 100000, SAMPLE = 100 };
+	struct world *w = *state;
+	struct client a;
+
+	put(w, 0, 1);
+	client_connect(&a, w, "{\"last\":1,\"sample\":100}\n");
+	for (unsigned i = 0; i < DURING; i++)
+		put(w, i, 1);
+	struct tally t = drain(&a, w);
+	assert_int_equal(t.events + t.own, 1 + DURING / SAMPLE);
+	assert_int_equal(t.sampled, DURING - DURING / SAMPLE);
+	assert_true(t.own > 0);
+	client_close(&a, w);
+}
+
 static void removed_type_is_sent_no_more_and_leaves_the_history(void **state)
 {
 	struct world *w = *state;
@@ -605,6 +622,7 @@ int main(void)
 	    TEST(last_is_searched_for_in_steps),
 	    TEST(error_is_the_last_line_during_replay),
 	    TEST(history_overtaken_during_replay_is_counted_as_lost),
+	    TEST(history_overtaken_during_replay_is_sampled_before_it_is_counted),
 	    TEST(removed_type_is_sent_no_more_and_leaves_the_history),
 	};
 
