@@ -134,8 +134,8 @@ static int listen_to_monitor(struct worker *w, bool on, struct err *e)
 	return 0;
 }
 
-/* Lets the leaving bundle go when it is at its end. When its time is up, what is left is read at once, and queues that
- * cannot take it count it as lost. */
+/* Lets the leaving bundle go when it is at its end, and when nobody is served from the history any more, which forgets it.
+ * When its time is up, what is left is read at once, and queues that cannot take it count it as lost. */
 static int leave(struct worker *w, uint64_t now, int *wait, struct err *e)
 {
 	if (w->leave_by_ns == 0) {
@@ -143,7 +143,7 @@ static int leave(struct worker *w, uint64_t now, int *wait, struct err *e)
 		if (listen_to_monitor(w, false, e))
 			return -1;
 	}
-	if (w->leaving_has_more && now < w->leave_by_ns)
+	if ((w->leaving_has_more || stream_is_replaying(w->stream)) && now < w->leave_by_ns)
 		return 0;
 	bundle_consume(w->leaving, UINT64_MAX);
 	bundle_step_samples(w->leaving, UINT_MAX, channel_sample_done, w);

@@ -193,21 +193,6 @@ int stream_type_add(struct stream *s, struct table **table, struct losses *losse
 	return 0;
 }
 
-void stream_type_remove(struct stream *s, struct stream_type **type)
-{
-	if (!*type)
-		return;
-	history_forget(s->history, *type);
-	for (size_t i = 0; i < s->type_count; i++) {
-		if (s->types[i] == *type) {
-			s->types[i] = s->types[--s->type_count];
-			break;
-		}
-	}
-	type_free(*type);
-	*type = NULL;
-}
-
 /* ---- publishing ---- */
 
 static size_t format(struct stream *s, const struct stream_type *t, uint64_t seq, const uint8_t *record, size_t size)
@@ -303,6 +288,12 @@ static bool entry_sampled_out(struct subscriber *sub, const struct history_entry
 }
 
 /* An entry goes that a replaying subscriber has not had yet: its loss. */
+static void lose_entry(struct subscriber *sub, const struct history_entry *entry)
+{
+	if (entry_matches(entry, sub) && !entry_sampled_out(sub, entry))
+		lose(sub, entry->type, entry->record);
+}
+
 static void on_evict(void *ctx, uint64_t place, const struct history_entry *entry)
 {
 	struct stream *s = ctx;
@@ -312,9 +303,38 @@ static void on_evict(void *ctx, uint64_t place, const struct history_entry *entr
 		if (!replays(sub) || sub->cursor != place)
 			continue;
 		sub->cursor = history_after(s->history, place);
-		if (entry_matches(entry, sub) && !entry_sampled_out(sub, entry))
-			lose(sub, entry->type, entry->record);
+		lose_entry(sub, entry);
 	}
+}
+
+static void forget(struct stream *s, const struct stream_type *t)
+{
+	struct history *h = s->history;
+
+	for (size_t i = 0; s->replaying && i < s->subscriber_count; i++) {
+		struct subscriber *sub = s->subscribers[i];
+		if (!replays(sub))
+			continue;
+		for (uint64_t at = sub->cursor; at != history_end(h); at = history_after(h, at))
+			if (history_at(h, at)->type == t)
+				lose_entry(sub, history_at(h, at));
+	}
+	history_forget(h, t);
+}
+
+void stream_type_remove(struct stream *s, struct stream_type **type)
+{
+	if (!*type)
+		return;
+	forget(s, *type);
+	for (size_t i = 0; i < s->type_count; i++) {
+		if (s->types[i] == *type) {
+			s->types[i] = s->types[--s->type_count];
+			break;
+		}
+	}
+	type_free(*type);
+	*type = NULL;
 }
 
 /* Goes back until as many entries match as are wanted, or there are no older ones. False: it is not there yet. */
@@ -394,6 +414,14 @@ bool stream_replay(struct stream *s)
 		if (replays(s->subscribers[i]))
 			more |= replay_one(s, s->subscribers[i]);
 	return more;
+}
+
+bool stream_is_replaying(const struct stream *s)
+{
+	for (size_t i = 0; s->replaying && i < s->subscriber_count; i++)
+		if (replays(s->subscribers[i]))
+			return true;
+	return false;
 }
 
 /* ---- subscribers ---- */

@@ -30,6 +30,7 @@ void stream_set_kallsyms(struct stream *s, const struct kallsyms *kallsyms); /* 
  * (obs.lost, whose records are struct lost_record) pass conditions and sampling of every subscriber whose patterns match. */
 MUST_CHECK int stream_type_add(struct stream *s, struct table **table, struct losses *losses, bool exempt,
 			       struct stream_type **out, struct err *e);
+/* What of it a replaying subscriber has not had yet is its loss. */
 void stream_type_remove(struct stream *s, struct stream_type **type);
 const struct table *stream_type_table(const struct stream_type *type);
 
@@ -42,5 +43,6 @@ void stream_publish(struct stream *s, struct stream_type *type, const uint8_t *r
 
 /* Goes on with replays, as far as queues have room. Returns whether there is more to do at once. */
 bool stream_replay(struct stream *s);
+bool stream_is_replaying(const struct stream *s);
 
 #endif

@@ -632,6 +632,53 @@ static void removed_bundle_is_read_to_its_end_before_what_comes_next(void **stat
 	close(fd);
 }
 
+/* As fast as can be: how many lines come before the one with the text. */
+static unsigned lines_before(int fd, const char *text)
+{
+	static char bytes[256 << 10];
+	size_t size = 0;
+	unsigned lines = 0;
+
+	for (;;) {
+		ssize_t n = recv(fd, bytes + size, sizeof(bytes) - size, 0);
+		if (n <= 0)
+			fail_msg("no \"%s\" behind %u lines", text, lines);
+		size += (size_t)n;
+		char *line = bytes, *end;
+		for (; (end = memchr(line, '\n', size)); line = end + 1) {
+			if (memmem(line, (size_t)(end - line), text, strlen(text)))
+				return lines;
+			lines++;
+			size -= (size_t)(end + 1 - line);
+		}
+		memmove(bytes, line, size);
+	}
+}
+
+static void removed_bundle_stays_until_a_slow_reader_has_its_history(void **state)
+{
+	enum { ROUNDS = 20, RECORDS = 200 }; /* more than queue and socket take as lines */
+	struct world *w = *state;
+
+	start(w, 0);
+	give_bundle(w, 7);
+	if (!give_ring(w, 7))
+		skip();
+	int other = subscribe(w, "{\"events\":[\"none\"]}\n"); /* so that the worker looks often */
+	for (int i = 0; i < ROUNDS; i++) {
+		put(w, 5, 1, RECORDS);
+		wait_released(w);
+	}
+	int fd = subscribe(w, "{\"last\":100000}\n");
+	say(w, (struct worker_msg){.op = WORKER_REMOVE, .bundle = 7}, -1);
+	say(w, (struct worker_msg){.op = WORKER_NOTICE, .name = "obs/demo", .action = "removed"}, -1);
+	settle(w);
+	assert_int_equal(lines_before(fd, "\"obs.bundle\""), ROUNDS * RECORDS);
+	assert_int_equal(w->stats->bundle[7].lost[LOSS_SUBSCRIBER], 0);
+	close(fd);
+	close(other);
+}
+
 static void stop_finishes_the_sample_and_ends(void **state)
 {
 	struct world *w = *state;
@@ -814,6 +861,7 @@ int main(void)
 	    TEST(notice_is_an_event),
 	    TEST(removed_bundle_frees_its_handle),
 	    TEST(removed_bundle_is_read_to_its_end_before_what_comes_next),
+	    TEST(removed_bundle_stays_until_a_slow_reader_has_its_history),
 	    TEST(stop_finishes_the_sample_and_ends),
 	    TEST(stop_sends_what_is_queued_and_ends),
 	    TEST(monitor_gone_ends_the_worker),

@@ -605,6 +605,41 @@ static void removed_type_is_sent_no_more_and_leaves_the_history(void **state)
 	client_close(&a, w);
 }
 
+static void removed_type_is_lost_by_who_replays_it(void **state)
+{
+	static const struct manifest_field none = {0};
+	const struct table_part part = {.fields = &none, .size = sizeof(struct sample_event)};
+	const struct table_source source = {
+	    .event = "tcp.close", .bundle = "obs/other", .host = "web-1", .parts = &part, .part_count = 1};
+	const struct sample_event ev = event_of(1, 1);
+	struct world *w = *state;
+	struct stream_type *other = NULL;
+	struct table *table = NULL;
+	struct err e = ERR_INIT;
+	struct client a;
+
+	assert_int_equal(table_compile(&source, &table, &e), 0);
+	assert_int_equal(stream_type_add(w->stream, &table, &w->losses, false, &other, &e), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		put(w, i, 1);
+		stream_publish(w->stream, other, (const uint8_t *)&ev, sizeof(ev));
+	}
+	client_connect(&a, w, "{\"last\":10}\n");
+	put(w, 10, 1);
+	put_lost(w, LOSS_RING, 1000);
+	stream_publish(w->stream, other, (const uint8_t *)&ev, sizeof(ev));
+	/* Of the last ten and the three that came since, these leave: five, one, and an obs.lost. */
+	stream_type_remove(w->stream, &w->type);
+	stream_type_remove(w->stream, &w->lost_type);
+	struct tally t = drain(&a, w);
+	assert_int_equal(t.own, 6);
+	assert_int_equal(t.told[LOSS_RING], 1000);
+	assert_int_equal(t.events, 6);
+	assert_int_equal(w->bundle_stats.lost[LOSS_SUBSCRIBER], 6);
+	client_close(&a, w);
+	stream_type_remove(w->stream, &other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -624,6 +659,7 @@ int main(void)
 	    TEST(history_overtaken_during_replay_is_counted_as_lost),
 	    TEST(history_overtaken_during_replay_is_sampled_before_it_is_counted),
 	    TEST(removed_type_is_sent_no_more_and_leaves_the_history),
+	    TEST(removed_type_is_lost_by_who_replays_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
