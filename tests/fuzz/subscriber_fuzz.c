@@ -109,10 +109,24 @@ static struct stream_type *add_type(const char *event, const struct manifest_fie
 	return type;
 }
 
-static void begin(void)
+static void add_bundle(void)
 {
 	const struct manifest *m = world.manifest;
 	const struct manifest_event *ev = &m->events[0];
+
+	s.type = add_type(ev->name, ev->fields, ev->field_count, ev->size, m->enums, m->enum_count, false);
+	s.lost_type =
+	    add_type("obs.lost", lost_fields, lost_field_count, sizeof(struct lost_record), &lost_enum, 1, true);
+}
+
+static void remove_bundle(void)
+{
+	stream_type_remove(s.stream, &s.type);
+	stream_type_remove(s.stream, &s.lost_type);
+}
+
+static void begin(void)
+{
 	struct err e = ERR_INIT;
 
 	s = (struct session){.epoll_fd = epoll_create1(EPOLL_CLOEXEC), .now = 1000ULL * SECOND};
@@ -120,9 +134,7 @@ static void begin(void)
 	s.losses.stats = &s.counts;
 	need(s.epoll_fd < 0 || stream_new(world.stats, "h", &s.stream, &e) ||
 	     server_new(world.listener, s.epoll_fd, SERVED, s.stream, world.stats, &s.server, &e));
-	s.type = add_type(ev->name, ev->fields, ev->field_count, ev->size, m->enums, m->enum_count, false);
-	s.lost_type =
-	    add_type("obs.lost", lost_fields, lost_field_count, sizeof(struct lost_record), &lost_enum, 1, true);
+	add_bundle();
 	for (size_t i = 0; i < SUBSCRIBERS; i++)
 		s.reader[i].fd = -1;
 }
@@ -256,6 +268,10 @@ static void step(enum step what, size_t who, const uint8_t *data, size_t size)
 		end(who);
 		break;
 	default:
+		if (size > 1) { /* an upgrade */
+			remove_bundle();
+			add_bundle();
+		}
 		s.now += size ? (uint64_t)data[0] * SECOND / 10 : SECOND;
 		server_tick(s.server, s.now);
 		break;
@@ -281,8 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	serve();
 	need(world.stats->subscribers != 0);
 	server_free(&s.server);
-	stream_type_remove(s.stream, &s.type);
-	stream_type_remove(s.stream, &s.lost_type);
+	remove_bundle();
 	stream_free(&s.stream);
 	close(s.epoll_fd);
 	return 0;
