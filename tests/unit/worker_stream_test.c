@@ -134,13 +134,17 @@ static void client_close(struct client *c, struct world *w)
 /* The next line as JSON; NULL: none has come. */
 static json_t *client_line(struct client *c, struct world *w)
 {
-	static char line[TABLE_LINE_MAX];
+	enum { PIECE = 512 };
+	static char line[TABLE_LINE_MAX + PIECE];
 	size_t size = 0;
 	json_error_t where;
 
 	subscriber_flush(c->subscriber, stream_subscriber_env(w->stream));
-	while (recv(c->fd, line + size, 1, MSG_DONTWAIT) == 1) {
-		if (line[size++] != '\n')
+	for (ssize_t n; (n = recv(c->fd, line + size, PIECE, MSG_DONTWAIT | MSG_PEEK)) > 0;) {
+		const char *end = memchr(line + size, '\n', (size_t)n);
+		n = recv(c->fd, line + size, end ? (size_t)(end + 1 - line) - size : (size_t)n, MSG_DONTWAIT);
+		size += (size_t)n;
+		if (!end)
 			continue;
 		json_t *json = json_loadb(line, size, JSON_REJECT_DUPLICATES, &where);
 		if (!json)
