@@ -104,6 +104,10 @@ static int add_call(const struct code_section *s, size_t i, struct capabilities 
 	const struct bpf_insn *insn = &s->insn[i];
 	const char *name;
 
+	/* libbpf passes over calls with fields set that mean nothing; and of another code the kernel may come to know some. */
+	if (insn->code != (BPF_JMP | BPF_CALL) || insn->dst_reg || insn->off)
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: no known form of a call", s->name,
+			       i);
 	if (insn->src_reg == BPF_PSEUDO_CALL)
 		return 0; /* a function of this object, or an extern, which is counted as a symbol */
 	if (insn->src_reg != 0)
@@ -115,12 +119,18 @@ static int add_call(const struct code_section *s, size_t i, struct capabilities 
 	return add(caps, e, "helper:#%u", (uint32_t)insn->imm);
 }
 
+static bool is_call(const struct bpf_insn *insn)
+{
+	return (BPF_CLASS(insn->code) == BPF_JMP || BPF_CLASS(insn->code) == BPF_JMP32) &&
+	       BPF_OP(insn->code) == BPF_CALL;
+}
+
 static int add_section(const struct code_section *s, struct capabilities *caps, struct err *e)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const struct bpf_insn *insn = &s->insn[i];
 
-		if (insn->code == (BPF_JMP | BPF_CALL) && add_call(s, i, caps, e))
+		if (is_call(insn) && add_call(s, i, caps, e))
 			return -1;
 		if (insn->code != (BPF_LD | BPF_IMM | BPF_DW))
 			continue;
@@ -128,42 +138,105 @@ static int add_section(const struct code_section *s, struct capabilities *caps, 
 		if (insn->src_reg != 0 && !((s->mark[i] & CODE_RELOCATED) && insn->src_reg == BPF_PSEUDO_FUNC))
 			return err_set(e, ERR_OBJECT_MALFORMED,
 				       "section %s, instruction %zu: names a kernel object by number", s->name, i);
-		if (i + 1 >= s->count || s->insn[i + 1].code != 0)
-			return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: half an instruction",
-				       s->name, i);
-		i++;
 	}
 	return 0;
 }
 
 /* ---- undefined symbols: kernel functions and variables ---- */
 
-/* BTF kind of a name in an extern section, 0 if it is not there. */
-static unsigned extern_kind(const struct btf *btf, const char *section, const char *name)
-{
-	int32_t id = btf ? btf__find_by_name_kind(btf, section, BTF_KIND_DATASEC) : -1;
-	const struct btf_type *datasec = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+/* What BTF says of an extern. libbpf takes the first function or variable of that name, and the first section that lists
+ * it: there must be one of each, so that ours are the same. */
+struct extern_type {
+	const struct code_extern *symbol;
+	uint32_t type; /* BTF id, 0: none */
+	unsigned kind;
+	/* NULL: none. Functions are listed in none any more: libbpf put a variable of its own there. */
+	const char *section;
+};
 
-	for (unsigned i = 0; datasec && i < btf_vlen(datasec); i++) {
-		const struct btf_type *t = btf__type_by_id(btf, btf_var_secinfos(datasec)[i].type);
-		if (t && strcmp(btf__str_by_offset(btf, t->name_off), name) == 0)
-			return btf_kind(t);
+static int compare_types(const void *a, const void *b)
+{
+	return strcmp(((const struct extern_type *)a)->symbol->name, ((const struct extern_type *)b)->symbol->name);
+}
+
+static struct extern_type *find_type(struct extern_type *types, size_t count, const struct btf *btf, uint32_t id)
+{
+	const struct btf_type *t = btf__type_by_id(btf, id);
+	const char *name = t && (btf_is_var(t) || btf_is_func(t)) ? btf__str_by_offset(btf, t->name_off) : NULL;
+	const struct code_extern symbol = {.name = name};
+	const struct extern_type key = {.symbol = &symbol};
+
+	return name ? bsearch(&key, types, count, sizeof(*types), compare_types) : NULL;
+}
+
+static int twice(const struct extern_type *x, struct err *e)
+{
+	return err_set(e, ERR_OBJECT_MALFORMED, ".BTF declares extern %s twice", x->symbol->name);
+}
+
+static int note_sections(struct extern_type *types, size_t count, const struct btf *btf, const struct btf_type *datasec,
+			 struct err *e)
+{
+	for (unsigned i = 0; i < btf_vlen(datasec); i++) {
+		uint32_t id = btf_var_secinfos(datasec)[i].type;
+		struct extern_type *x = find_type(types, count, btf, id);
+		if (!x)
+			continue;
+		if (x->section)
+			return twice(x, e);
+		x->section = btf__str_by_offset(btf, datasec->name_off);
 	}
 	return 0;
 }
 
+static int read_extern_types(struct extern_type *types, size_t count, const struct btf *btf, struct err *e)
+{
+	uint32_t end = btf ? btf__type_cnt(btf) : 0;
+
+	for (size_t i = 1; i < count; i++)
+		if (compare_types(&types[i - 1], &types[i]) == 0)
+			return err_set(e, ERR_OBJECT_MALFORMED, "two undefined symbols %s", types[i].symbol->name);
+	for (uint32_t id = 1; id < end; id++) {
+		const struct btf_type *t = btf__type_by_id(btf, id);
+		if (btf_is_datasec(t) && note_sections(types, count, btf, t, e))
+			return -1;
+		struct extern_type *x = find_type(types, count, btf, id);
+		if (!x)
+			continue;
+		if (x->type)
+			return twice(x, e);
+		x->type = id;
+		x->kind = btf_kind(t);
+	}
+	return 0;
+}
+
+static int add_extern(const struct extern_type *x, struct capabilities *caps, struct err *e)
+{
+	bool variable = x->kind == BTF_KIND_VAR && x->section && !x->symbol->called;
+
+	if (variable && strcmp(x->section, ".kconfig") == 0)
+		return 0;
+	/* What is not known to be a variable counts as what is worse, a function. */
+	variable = variable && strcmp(x->section, ".ksyms") == 0;
+	return add(caps, e, "%s:%s", variable ? "ksym" : "kfunc", x->symbol->name);
+}
+
 static int add_externs(const struct object *o, const struct code *code, struct capabilities *caps, struct err *e)
 {
-	for (size_t i = 0; i < code->extern_count; i++) {
-		const char *name = code->externs[i];
+	size_t count = code->extern_count;
+	OWN_FREE struct extern_type *types = calloc(count + 1, sizeof(*types));
 
-		if (extern_kind(o->btf, ".kconfig", name))
-			continue;
-		/* What is not known to be a variable counts as what is worse, a function. */
-		bool variable = extern_kind(o->btf, ".ksyms", name) == BTF_KIND_VAR;
-		if (add(caps, e, "%s:%s", variable ? "ksym" : "kfunc", name))
+	if (!types)
+		return err_errno(e, ERR_NOMEM, "externs");
+	for (size_t i = 0; i < count; i++)
+		types[i].symbol = &code->externs[i];
+	qsort(types, count, sizeof(*types), compare_types);
+	if (read_extern_types(types, count, o->btf, e))
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		if (add_extern(&types[i], caps, e))
 			return -1;
-	}
 	return 0;
 }
 

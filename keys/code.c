@@ -10,13 +10,22 @@
 #define EM_BPF 247
 #endif
 
-enum { CODE_MAX_SECTIONS = 4096, CODE_MAX_SYMBOLS = 1 << 17, BTF_EXT_MAGIC = 0xeb9f };
+enum { CODE_MAX_SECTIONS = 4096, CODE_MAX_SYMBOLS = 1 << 17, CODE_MAX_EXTERNS = 4096, BTF_EXT_MAGIC = 0xeb9f };
+
+/* Of a section of code, or one that libbpf looks up by name: no other may be called the same. */
+struct section_name {
+	const char *name;
+	bool sole;
+};
 
 struct reading {
 	struct code *code;
 	Elf *elf;
 	Elf_Scn *symbols;
 	size_t string_section; /* of the symbols */
+	size_t names;          /* of the sections */
+	struct section_name *name;
+	size_t name_count;
 	const uint8_t *btf, *btf_ext;
 	size_t btf_size, btf_ext_size;
 };
@@ -34,6 +43,20 @@ static int section_bytes(Elf_Scn *scn, const uint8_t **bytes, size_t *size, stru
 		return malformed(e, "a section lies outside of the file");
 	*bytes = data->d_buf;
 	*size = data->d_size;
+	return 0;
+}
+
+/* Where 16-byte loads have their second halves. */
+static int note_halves(struct code_section *s, struct err *e)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		if (s->insn[i].code != (BPF_LD | BPF_IMM | BPF_DW))
+			continue;
+		if (i + 1 >= s->count || s->insn[i + 1].code != 0)
+			return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: half an instruction",
+				       s->name, i);
+		s->mark[++i] = CODE_HALF;
+	}
 	return 0;
 }
 
@@ -60,7 +83,7 @@ static int add_code(struct reading *r, Elf_Scn *scn, const char *name, struct er
 	s->insn = (const struct bpf_insn *)bytes;
 	s->count = size / sizeof(struct bpf_insn);
 	r->code->section_count++;
-	return 0;
+	return note_halves(s, e);
 }
 
 static int add_licence(struct reading *r, Elf_Scn *scn, struct err *e)
@@ -78,19 +101,23 @@ static int add_licence(struct reading *r, Elf_Scn *scn, struct err *e)
 	return 0;
 }
 
-static int read_section(struct reading *r, Elf_Scn *scn, size_t names, struct err *e)
+/* libbpf reads these by name, or passes them over, before it looks whether they are executable. */
+static bool no_code(const char *name)
 {
-	GElf_Shdr header;
-	const char *name;
+	return (name[0] == '.' && strcmp(name, ".text") != 0) || strcmp(name, "license") == 0 ||
+	       strcmp(name, "version") == 0 || strcmp(name, "maps") == 0;
+}
 
-	if (!gelf_getshdr(scn, &header) || !(name = elf_strptr(r->elf, names, header.sh_name)))
-		return malformed(e, "a section header is broken");
-	if (header.sh_type == SHT_PROGBITS && (header.sh_flags & SHF_EXECINSTR))
-		return add_code(r, scn, name, e);
-	if (header.sh_type == SHT_SYMTAB) {
-		r->symbols = scn;
-		r->string_section = header.sh_link;
-	}
+static int read_executable(struct reading *r, Elf_Scn *scn, const GElf_Shdr *header, const char *name, struct err *e)
+{
+	if (header->sh_type != SHT_PROGBITS || no_code(name))
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s is executable, but not read as code", name);
+	return add_code(r, scn, name, e);
+}
+
+/* A section that libbpf takes by name. */
+static int read_named(struct reading *r, Elf_Scn *scn, const char *name, struct err *e)
+{
 	if (strcmp(name, "license") == 0)
 		return add_licence(r, scn, e);
 	if (strcmp(name, ".BTF") == 0)
@@ -100,21 +127,66 @@ static int read_section(struct reading *r, Elf_Scn *scn, size_t names, struct er
 	return 0;
 }
 
+static bool is_named(const char *name)
+{
+	return strcmp(name, "license") == 0 || strcmp(name, ".BTF") == 0 || strcmp(name, ".BTF.ext") == 0 ||
+	       strcmp(name, ".maps") == 0;
+}
+
+static int read_section(struct reading *r, Elf_Scn *scn, struct err *e)
+{
+	GElf_Shdr header;
+	const char *name;
+
+	if (!gelf_getshdr(scn, &header) || !(name = elf_strptr(r->elf, r->names, header.sh_name)))
+		return malformed(e, "a section header is broken");
+	bool executable = header.sh_flags & SHF_EXECINSTR;
+	r->name[r->name_count++] = (struct section_name){name, executable || is_named(name)};
+	if (executable)
+		return read_executable(r, scn, &header, name, e);
+	if (header.sh_type == SHT_SYMTAB) {
+		if (r->symbols)
+			return malformed(e, "two symbol tables");
+		r->symbols = scn;
+		r->string_section = header.sh_link;
+	}
+	if (!is_named(name))
+		return 0;
+	if (header.sh_type != SHT_PROGBITS)
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s has no contents of its own", name);
+	return read_named(r, scn, name, e);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(((const struct section_name *)a)->name, ((const struct section_name *)b)->name);
+}
+
+static int check_names(struct reading *r, struct err *e)
+{
+	qsort(r->name, r->name_count, sizeof(*r->name), compare_names);
+	for (size_t i = 1; i < r->name_count; i++)
+		if ((r->name[i].sole || r->name[i - 1].sole) && compare_names(&r->name[i], &r->name[i - 1]) == 0)
+			return err_set(e, ERR_OBJECT_MALFORMED, "two sections %s", r->name[i].name);
+	return 0;
+}
+
 static int read_sections(struct reading *r, struct err *e)
 {
-	size_t count, names;
+	size_t count;
 
-	if (elf_getshdrnum(r->elf, &count) || elf_getshdrstrndx(r->elf, &names))
+	if (elf_getshdrnum(r->elf, &count) || elf_getshdrstrndx(r->elf, &r->names))
 		return malformed(e, "no section headers");
 	if (count > CODE_MAX_SECTIONS)
 		return malformed(e, "too many sections");
 	r->code->sections = calloc(count + 1, sizeof(*r->code->sections));
-	if (!r->code->sections)
+	r->name = calloc(count + 1, sizeof(*r->name));
+	if (!r->code->sections || !r->name)
 		return err_errno(e, ERR_NOMEM, "sections");
 	for (Elf_Scn *scn = elf_nextscn(r->elf, NULL); scn; scn = elf_nextscn(r->elf, scn))
-		if (read_section(r, scn, names, e))
+		if (read_section(r, scn, e))
 			return -1;
-	return 0;
+	return check_names(r, e);
 }
 
 static struct code_section *section_at(struct code *code, size_t index)
@@ -125,19 +197,76 @@ static struct code_section *section_at(struct code *code, size_t index)
 	return NULL;
 }
 
+/* ---- symbols ---- */
+
 static int add_function(struct code *code, const char *name, const GElf_Sym *symbol, struct err *e)
 {
 	const struct code_section *section = section_at(code, symbol->st_shndx);
 	size_t insn = sizeof(struct bpf_insn);
 
-	if (!section || symbol->st_size == 0)
+	if (!section)
 		return 0;
-	if (symbol->st_value % insn || symbol->st_size % insn || symbol->st_value / insn > section->count ||
+	if (symbol->st_size == 0 || symbol->st_value % insn || symbol->st_size % insn ||
+	    symbol->st_value / insn > section->count ||
 	    symbol->st_size / insn > section->count - symbol->st_value / insn)
 		return err_set(e, ERR_OBJECT_MALFORMED, "function %s lies outside of its section", name);
-	code->functions[code->function_count++] =
-	    (struct code_function){name, section, symbol->st_value / insn, symbol->st_size / insn};
+	size_t first = symbol->st_value / insn, end = first + symbol->st_size / insn;
+	if ((section->mark[first] & CODE_HALF) || (end < section->count && (section->mark[end] & CODE_HALF)))
+		return err_set(e, ERR_OBJECT_MALFORMED, "function %s begins or ends within an instruction", name);
+	code->functions[code->function_count++] = (struct code_function){name, section, first, end - first};
 	return 0;
+}
+
+/* libbpf relocates what lies in one program, and looks up programs by a place in them. */
+static int compare_functions(const void *a, const void *b)
+{
+	const struct code_function *x = a, *y = b;
+
+	if (x->section != y->section)
+		return x->section < y->section ? -1 : 1;
+	if (x->first != y->first)
+		return x->first < y->first ? -1 : 1;
+	return 0;
+}
+
+static int check_functions(struct code *code, struct err *e)
+{
+	if (code->function_count == 0)
+		return 0;
+	qsort(code->functions, code->function_count, sizeof(*code->functions), compare_functions);
+	for (size_t i = 1; i < code->function_count; i++) {
+		const struct code_function *before = &code->functions[i - 1], *f = &code->functions[i];
+		if (f->section == before->section && f->first < before->first + before->count)
+			return err_set(e, ERR_OBJECT_MALFORMED, "functions %s and %s overlap", before->name, f->name);
+	}
+	return 0;
+}
+
+static int add_extern(struct code *code, const char *name, size_t index, const GElf_Sym *symbol, struct err *e)
+{
+	unsigned bind = GELF_ST_BIND(symbol->st_info);
+
+	if ((bind != STB_GLOBAL && bind != STB_WEAK) || GELF_ST_TYPE(symbol->st_info) != STT_NOTYPE)
+		return err_set(e, ERR_OBJECT_MALFORMED, "symbol %s is undefined, but no extern", name);
+	if (code->extern_count == CODE_MAX_EXTERNS)
+		return malformed(e, "too many undefined symbols");
+	code->externs[code->extern_count++] = (struct code_extern){name, index, false};
+	return 0;
+}
+
+static int read_symbol(struct reading *r, Elf_Data *data, size_t index, struct err *e)
+{
+	static const GElf_Sym empty;
+	GElf_Sym symbol;
+	const char *name;
+
+	if (!gelf_getsym(data, (int)index, &symbol) || !(name = elf_strptr(r->elf, r->string_section, symbol.st_name)))
+		return malformed(e, "a symbol is broken");
+	if (index == 0)
+		return memcmp(&symbol, &empty, sizeof(symbol)) ? malformed(e, "the first symbol is not empty") : 0;
+	if (symbol.st_shndx == SHN_UNDEF)
+		return name[0] ? add_extern(r->code, name, index, &symbol, e) : 0;
+	return GELF_ST_TYPE(symbol.st_info) == STT_FUNC ? add_function(r->code, name, &symbol, e) : 0;
 }
 
 static int read_symbols(struct reading *r, struct err *e)
@@ -151,54 +280,91 @@ static int read_symbols(struct reading *r, struct err *e)
 	if (count > CODE_MAX_SYMBOLS)
 		return malformed(e, "too many symbols");
 	code->functions = calloc(count, sizeof(*code->functions));
-	code->externs = calloc(count, sizeof(*code->externs));
+	code->externs = calloc(count < CODE_MAX_EXTERNS ? count : CODE_MAX_EXTERNS, sizeof(*code->externs));
 	if (!code->functions || !code->externs)
 		return err_errno(e, ERR_NOMEM, "symbols");
-	for (size_t i = 1; i < count; i++) {
-		GElf_Sym symbol;
-		const char *name;
-
-		if (!gelf_getsym(data, (int)i, &symbol) ||
-		    !(name = elf_strptr(r->elf, r->string_section, symbol.st_name)))
-			return malformed(e, "a symbol is broken");
-		if (symbol.st_shndx == SHN_UNDEF && name[0])
-			code->externs[code->extern_count++] = name;
-		else if (GELF_ST_TYPE(symbol.st_info) == STT_FUNC && add_function(code, name, &symbol, e))
+	for (size_t i = 0; i < count; i++)
+		if (read_symbol(r, data, i, e))
 			return -1;
-	}
+	return check_functions(code, e);
+}
+
+/* ---- relocations ---- */
+
+static int compare_externs(const void *key, const void *with)
+{
+	size_t index = *(const size_t *)key, other = ((const struct code_extern *)with)->symbol;
+
+	return index < other ? -1 : index > other;
+}
+
+static int note_extern(struct code *code, struct code_section *section, size_t at, size_t index, struct err *e)
+{
+	struct code_extern *x =
+	    bsearch(&index, code->externs, code->extern_count, sizeof(*code->externs), compare_externs);
+
+	if (!x)
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: refers to nothing", section->name,
+			       at);
+	x->called |= section->insn[at].code == (BPF_JMP | BPF_CALL);
+	section->mark[at] |= CODE_EXTERN;
 	return 0;
 }
 
 /* What a relocated call, or the address of a function, refers to (libbpf: functions lie in .text; a section's symbol is
- * followed by an addend in the instruction). */
-static void note_callee(const struct reading *r, struct code_section *section, size_t at, size_t symbol_index)
+ * followed by an addend in the instruction). libbpf keeps the symbol's value in 32 bits, so it must not be more. */
+static int note_callee(struct code_section *section, size_t at, const struct code_section *text, const GElf_Sym *symbol,
+		       struct err *e)
 {
 	const struct bpf_insn *insn = &section->insn[at];
-	Elf_Data *data = elf_getdata(r->symbols, NULL);
-	GElf_Sym symbol;
+	bool call = insn->code == (BPF_JMP | BPF_CALL);
+	int64_t size = sizeof(*insn), first = -1;
 
-	if (!data || !gelf_getsym(data, (int)symbol_index, &symbol))
-		return;
-	const struct code_section *target = section_at(r->code, symbol.st_shndx);
-	if (!target || strcmp(target->name, ".text") != 0)
-		return;
-	int64_t first = (int64_t)(symbol.st_value / sizeof(*insn));
-	first += insn->code == (BPF_JMP | BPF_CALL) ? (int64_t)insn->imm + 1 : insn->imm / (int)sizeof(*insn);
-	if (first >= 0 && (uint64_t)first < target->count)
-		section->callee[at] = (uint32_t)first + 1;
+	if (symbol->st_value % sizeof(*insn) == 0 && symbol->st_value / sizeof(*insn) < text->count &&
+	    (call || insn->imm % size == 0))
+		first = (int64_t)symbol->st_value / size + (call ? (int64_t)insn->imm + 1 : insn->imm / size);
+	if (first < 0 || (uint64_t)first >= text->count)
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: refers to no function",
+			       section->name, at);
+	section->callee[at] = (uint32_t)first + 1;
+	return 0;
 }
 
-static int read_relocation(struct reading *r, struct code_section *target, Elf_Data *data, int index, struct err *e)
+static int read_relocation(struct reading *r, struct code_section *section, Elf_Data *data, int index, struct err *e)
 {
+	Elf_Data *symbols = elf_getdata(r->symbols, NULL);
 	GElf_Rel rel;
+	GElf_Sym symbol;
 
 	if (!gelf_getrel(data, index, &rel) || rel.r_offset % sizeof(struct bpf_insn) ||
-	    rel.r_offset / sizeof(struct bpf_insn) >= target->count)
-		return err_set(e, ERR_OBJECT_MALFORMED, "a relocation of section %s is broken", target->name);
+	    rel.r_offset / sizeof(struct bpf_insn) >= section->count || GELF_R_SYM(rel.r_info) > CODE_MAX_SYMBOLS ||
+	    !symbols || !gelf_getsym(symbols, (int)GELF_R_SYM(rel.r_info), &symbol))
+		return err_set(e, ERR_OBJECT_MALFORMED, "a relocation of section %s is broken", section->name);
 	size_t at = rel.r_offset / sizeof(struct bpf_insn);
-	target->mark[at] |= CODE_RELOCATED;
-	note_callee(r, target, at, GELF_R_SYM(rel.r_info));
+	const struct bpf_insn *insn = &section->insn[at];
+	bool call = insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_CALL;
+	if (section->mark[at] & CODE_RELOCATED)
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: two relocations", section->name,
+			       at);
+	if (!call && insn->code != (BPF_LD | BPF_IMM | BPF_DW))
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: nothing to relocate",
+			       section->name, at);
+	section->mark[at] |= CODE_RELOCATED;
+	if (symbol.st_shndx == SHN_UNDEF)
+		return note_extern(r->code, section, at, GELF_R_SYM(rel.r_info), e);
+	const struct code_section *to = section_at(r->code, symbol.st_shndx);
+	if (to && strcmp(to->name, ".text") == 0)
+		return note_callee(section, at, to, &symbol, e);
+	if (call || to)
+		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: refers to no function",
+			       section->name, at);
 	return 0;
+}
+
+/* libbpf passes some relocations over by their section's name. */
+static bool is_relocation_name(const char *name, const char *of)
+{
+	return name && strncmp(name, ".rel", 4) == 0 && strcmp(name + 4, of) == 0;
 }
 
 static int read_relocations(struct reading *r, struct err *e)
@@ -216,7 +382,11 @@ static int read_relocations(struct reading *r, struct err *e)
 		if (header.sh_type == SHT_RELA)
 			return malformed(e, "code with RELA relocations");
 		data = elf_getdata(scn, NULL);
-		for (size_t i = 0; data && i < data->d_size / sizeof(Elf64_Rel); i++)
+		if (!data || header.sh_entsize != sizeof(Elf64_Rel) || data->d_size % sizeof(Elf64_Rel) ||
+		    !is_relocation_name(elf_strptr(r->elf, r->names, header.sh_name), target->name))
+			return err_set(e, ERR_OBJECT_MALFORMED, "the relocations of section %s are broken",
+				       target->name);
+		for (size_t i = 0; i < data->d_size / sizeof(Elf64_Rel); i++)
 			if (read_relocation(r, target, data, (int)i, e))
 				return -1;
 	}
@@ -263,15 +433,23 @@ static const char *btf_text(const struct reading *r, uint32_t offset)
 	return memchr(text, '\0', strings_size - offset) ? text : NULL;
 }
 
-static void mark_records(struct code_section *section, const uint8_t *records, uint32_t count, uint32_t record)
+static int mark_records(struct code_section *section, const uint8_t *records, uint32_t count, uint32_t record,
+			struct err *e)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t offset;
 
 		memcpy(&offset, records + (size_t)i * record, sizeof(offset));
-		if (offset / sizeof(struct bpf_insn) < section->count)
-			section->mark[offset / sizeof(struct bpf_insn)] |= CODE_CORE;
+		size_t at = offset / sizeof(struct bpf_insn);
+		if (offset % sizeof(struct bpf_insn) || at >= section->count)
+			return malformed(e, ".BTF.ext is broken");
+		/* libbpf would relocate first for the one, then for the other, by an order that is its own. */
+		if (section->mark[at] & (CODE_RELOCATED | CODE_HALF))
+			return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: two relocations",
+				       section->name, at);
+		section->mark[at] |= CODE_CORE;
 	}
+	return 0;
 }
 
 static int mark_core(struct reading *r, const uint8_t *info, size_t size, struct err *e)
@@ -290,8 +468,9 @@ static int mark_core(struct reading *r, const uint8_t *info, size_t size, struct
 		if (!section)
 			return malformed(e, ".BTF.ext is broken");
 		for (size_t s = 0; s < r->code->section_count; s++)
-			if (strcmp(r->code->sections[s].name, section) == 0) /* names may repeat */
-				mark_records(&r->code->sections[s], info + at, count, record);
+			if (strcmp(r->code->sections[s].name, section) == 0 &&
+			    mark_records(&r->code->sections[s], info + at, count, record, e))
+				return -1;
 		at += (size_t)count * record;
 	}
 	return 0;
@@ -346,7 +525,9 @@ int code_read(const uint8_t *elf, size_t size, struct code **out, struct err *e)
 		return err_set(e, ERR_OBJECT_MALFORMED, "not an ELF file: %s", elf_errmsg(-1));
 	code->elf = r.elf;
 	code->licence = code->licence_text;
-	if (read_elf(&r, e))
+	int status = read_elf(&r, e);
+	free(r.name);
+	if (status)
 		return -1;
 	code->btf = r.btf;
 	code->btf_size = r.btf_size;

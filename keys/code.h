@@ -1,6 +1,15 @@
 /* The code of a BPF ELF: instructions of every executable section, which of them the loader rewrites, functions and
  * undefined symbols. The only user of libelf. Everything is checked against the file's bounds; strings and instructions
- * are borrowed from the ELF. */
+ * are borrowed from the ELF.
+ *
+ * libbpf reads the same bytes again and loads what it found, so there must be one way to read them. What ELF leaves open,
+ * or libbpf takes by another rule than its header says, is refused:
+ *   - executable is only SHT_PROGBITS of a name that libbpf keeps for nothing else; a name of code, of the licence, the maps
+ *     or BTF belongs to one section
+ *   - one symbol table, whose first symbol is empty; undefined symbols are externs
+ *   - functions do not overlap, and neither begin nor end within an instruction
+ *   - relocations of code lie in ".rel" and its section's name, each on a call or a 16-byte load, one for each, never together
+ *     with one of CO-RE; what they refer to must be there */
 #ifndef OBS_KEYS_CODE_H
 #define OBS_KEYS_CODE_H
 
@@ -13,7 +22,9 @@
 
 enum code_mark {
 	CODE_RELOCATED = 1, /* an ELF relocation: a map, a variable, a function */
-	CODE_CORE = 2,      /* a CO-RE relocation: immediate or offset are what the target kernel says */
+	CODE_CORE = 2,      /* a CO-RE relocation: immediate, offset and size are what the target kernel says */
+	CODE_EXTERN = 4,    /* relocated, to an undefined symbol: something of the kernel */
+	CODE_HALF = 8,      /* the second half of a 16-byte load */
 };
 
 struct code_section {
@@ -23,6 +34,12 @@ struct code_section {
 	size_t count;
 	uint8_t *mark;    /* enum code_mark, one for each instruction */
 	uint32_t *callee; /* of calls and addresses of functions: the first instruction in .text plus 1; else 0 */
+};
+
+struct code_extern {
+	const char *name;
+	size_t symbol; /* ascending */
+	bool called;
 };
 
 struct code_function {
@@ -35,14 +52,14 @@ struct code {
 	const char *licence; /* "" if there is no license section */
 	struct code_section *sections;
 	size_t section_count;
-	struct code_function *functions;
+	struct code_function *functions; /* by section and place */
 	size_t function_count;
-	const char **externs; /* undefined symbols */
+	struct code_extern *externs; /* undefined symbols */
 	size_t extern_count;
 	const uint8_t *btf; /* bytes of .BTF, NULL if there is none */
 	size_t btf_size;
 	void *elf;
-	char licence_text[128];
+	char licence_text[64]; /* libbpf's limit */
 };
 
 /* ERR_OBJECT_MALFORMED. elf is borrowed and must outlive the result. */

@@ -114,7 +114,7 @@ static int read_program_tags(struct object *o, struct err *e)
 		if (!target || !btf_is_func(target))
 			continue;
 		const char *name = btf__str_by_offset(o->btf, target->name_off);
-		for (size_t i = 0; i < o->program_count; i++)
+		for (size_t i = 0; name && i < o->program_count; i++)
 			if (strcmp(o->programs[i].name, name) == 0 && apply_tag(o->btf, t, &o->programs[i], e))
 				return -1;
 	}
@@ -166,7 +166,8 @@ static uint32_t map_variable(const struct btf *btf, const char *name)
 	const struct btf_var_secinfo *var = btf_var_secinfos(datasec);
 	for (unsigned i = 0; i < btf_vlen(datasec); i++) {
 		const struct btf_type *t = btf__type_by_id(btf, var[i].type);
-		if (t && strcmp(btf__str_by_offset(btf, t->name_off), name) == 0)
+		const char *text = t ? btf__str_by_offset(btf, t->name_off) : NULL;
+		if (text && strcmp(text, name) == 0)
 			return var[i].type;
 	}
 	return 0;

@@ -111,11 +111,12 @@ tests/bin/faulty_monitor_ldflags := $(foreach f,malloc calloc realloc reallocarr
 	bpf_link_create bpf_tc_hook_create bpf_tc_attach bpf_tc_detach,-Wl,--wrap=$(f))
 
 E2E_TESTS += build golden
-object_tests := keys_object keys_flow
+object_tests := keys_object keys_flow keys_code
 UNIT_TESTS += $(object_tests)
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_src := tests/unit/$(t)_test.c tests/unit/bpf_source.c))
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_libs := keys bundles base))
 $(foreach t,$(object_tests),$(eval tests/bin/$(t)_pkgs := libbpf libelf zlib libcrypto libarchive jansson cmocka))
+tests/bin/keys_code_src += tests/unit/bpf_forge.c
 
 UNIT_TESTS += reject
 E2E_TESTS += reject

@@ -15,7 +15,7 @@
 
 static struct elf signals, in_subprogram, in_unused_function, in_nameless_section, in_unknown_section, kfunc,
     writes_user, overrides, drops, stores, lsm, modifies, replaces, calls, reroutes, connects, rewrites, socket_map,
-    other_name, other_map, configured, pinned, by_number, half, native, programs_257, maps_129;
+    other_name, other_map, configured, pinned, by_number, first_symbol, half, native, programs_257, maps_129;
 
 static const struct {
 	struct elf *to;
@@ -83,6 +83,25 @@ static struct bpf_insn *first_code(const struct elf *elf)
 	abort();
 }
 
+/* What libbpf would take from there is taken away from where it was. */
+static void move_extern(struct elf *elf)
+{
+	const Elf64_Ehdr *header = (const Elf64_Ehdr *)elf->data;
+	const Elf64_Shdr *section = (const Elf64_Shdr *)(elf->data + header->e_shoff);
+
+	while (section->sh_type != SHT_SYMTAB)
+		section++;
+	Elf64_Sym *symbol = (Elf64_Sym *)(elf->data + section->sh_offset);
+	for (size_t i = 1; i < section->sh_size / sizeof(*symbol); i++) {
+		if (symbol[i].st_shndx != SHN_UNDEF || !symbol[i].st_name)
+			continue;
+		symbol[0] = symbol[i];
+		symbol[i].st_name = 0;
+		return;
+	}
+	abort();
+}
+
 /* One more program, or map, than a manifest may list. */
 static struct elf compile_many(const char *before, const char *after, unsigned count)
 {
@@ -117,6 +136,8 @@ static void compile_all(void)
 	while (insn->code != (BPF_LD | BPF_IMM | BPF_DW))
 		insn++;
 	insn->src_reg = BPF_PSEUDO_MAP_FD;
+	first_symbol = copy_of(&kfunc);
+	move_extern(&first_symbol);
 	half = copy_of(&observer);
 	half.size /= 2;
 	native = copy_of(&observer);
@@ -128,6 +149,7 @@ static void free_all(void)
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
 		free(sources[i].to->data);
 	free(by_number.data);
+	free(first_symbol.data);
 	free(half.data);
 	free(native.data);
 	free(programs_257.data);
@@ -214,6 +236,8 @@ void reject_objects(struct reject *r)
 	refuse(r, ERR_OBJECT_MALFORMED, "half", (struct parts){.stated = &observer, .shipped = &half});
 	refuse(r, ERR_OBJECT_MALFORMED, "for_another_machine", (struct parts){.stated = &observer, .shipped = &native});
 	refuse(r, ERR_OBJECT_MALFORMED, "map_by_number", (struct parts){.stated = &observer, .shipped = &by_number});
+	refuse(r, ERR_OBJECT_MALFORMED, "kernel_function_as_first_symbol",
+	       (struct parts){.stated = &observer, .shipped = &first_symbol});
 	refuse(r, ERR_OBJECT_MALFORMED, "map_shared_by_name", (struct parts){.stated = &observer, .shipped = &pinned});
 	refuse(r, ERR_OBJECT_MISMATCH, "kernel_configuration",
 	       (struct parts){.stated = &observer, .shipped = &configured});
