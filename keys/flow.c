@@ -13,6 +13,9 @@ enum {
 	MAX_STEPS = 1 << 22,  /* instructions looked at, over all rounds */
 };
 
+/* Linux 6.9, and not in the headers of Debian 12: may_goto, of BPF_JMP. 6.6: loads that extend the sign. */
+enum { JCOND = 0xe0, MEMSX = 0x80 };
+
 /* Functions of .text that a program calls, with all that they may be given. */
 struct callees {
 	const struct code *code;
@@ -34,17 +37,28 @@ struct analysis {
 	size_t labels;
 	uint8_t *pending;
 	size_t steps;
-	bool lost; /* bounds passed */
+	bool lost; /* bounds passed, or something that is not known here */
 	struct flow *flow;
 	struct callees *callees;
 };
 
-static void store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark, const struct value *v)
+static bool lose(struct analysis *a)
+{
+	a->lost = true;
+	return false;
+}
+
+static unsigned access_size(const struct bpf_insn *insn)
 {
 	static const unsigned sizes[] = {4, 2, 1, 8};
-	const struct value *to = &s->reg[insn->dst_reg];
 
-	unsigned size = sizes[BPF_SIZE(insn->code) >> 3];
+	return sizes[BPF_SIZE(insn->code) >> 3];
+}
+
+static void store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark, const struct value *v)
+{
+	const struct value *to = &s->reg[insn->dst_reg];
+	unsigned size = access_size(insn);
 
 	if (to->kind == CONTEXT)
 		a->flow->writes_context = true;
@@ -61,9 +75,8 @@ static void store(struct analysis *a, struct state *s, const struct bpf_insn *in
 
 static struct value load(const struct state *s, const struct bpf_insn *insn, uint8_t mark)
 {
-	static const unsigned sizes[] = {4, 2, 1, 8};
 	const struct value *from = &s->reg[insn->src_reg];
-	unsigned size = sizes[BPF_SIZE(insn->code) >> 3];
+	unsigned size = access_size(insn);
 
 	if (from->kind == FRAME && from->count == 1 && !(mark & CODE_CORE) && BPF_MODE(insn->code) == BPF_MEM)
 		return frame_load(s, from->value[0] + insn->off, size);
@@ -119,8 +132,8 @@ static void call(struct analysis *a, struct state *s, size_t at)
 	bool helper = insn->src_reg == 0 && !(a->section->mark[a->first + at] & CODE_RELOCATED);
 	uint32_t callee = a->section->callee[a->first + at];
 
-	if (insn->src_reg == BPF_PSEUDO_CALL && (callee || !(a->section->mark[a->first + at] & CODE_RELOCATED)))
-		reach(a, callee, s->reg); /* else: an extern, a kernel function */
+	if (!helper && !(a->section->mark[a->first + at] & CODE_EXTERN))
+		reach(a, callee, s->reg);
 	for (int r = 0; r <= 5; r++)
 		s->reg[r] = value_any;
 	/* It may have written numbers through a pointer to the stack; a function of the object also pointers. */
@@ -168,7 +181,7 @@ static void flow_to(struct analysis *a, size_t target, const struct state *s)
 	}
 	known = state_at(a, target);
 	if (!known) {
-		a->lost = !add_label(a, target, s);
+		a->lost |= !add_label(a, target, s);
 		a->pending[target] = 1;
 		return;
 	}
@@ -199,93 +212,201 @@ static void end(struct analysis *a, const struct state *s)
 	}
 }
 
-/* Returns whether the next instruction follows. */
-static bool branch(struct analysis *a, struct state *s, size_t at, const struct bpf_insn *insn)
+/* A condition: both ways are followed. */
+static void branch(struct analysis *a, struct state *s, size_t at, const struct bpf_insn *insn)
 {
 	uint8_t op = BPF_OP(insn->code);
 	bool wide = BPF_CLASS(insn->code) == BPF_JMP;
 	struct value before = s->reg[insn->dst_reg];
 	bool with_number = BPF_SRC(insn->code) == BPF_K && wide && !(a->section->mark[a->first + at] & CODE_CORE);
 
-	if (op == BPF_JA) {
-		flow_to(a, at + 1 + (size_t)(wide ? (int64_t)insn->off : (int64_t)insn->imm), s);
-		return false;
-	}
 	if (op == BPF_JEQ && with_number)
 		s->reg[insn->dst_reg] = value_number(insn->imm);
 	flow_to(a, at + 1 + (size_t)(int64_t)insn->off, s);
 	s->reg[insn->dst_reg] = before;
 	if (op == BPF_JNE && with_number)
 		s->reg[insn->dst_reg] = value_number(insn->imm);
+}
+
+/* ---- one instruction: whether the next one follows. Each of those that are known by all of its fields ---- */
+
+static bool is_known_alu(const struct bpf_insn *insn)
+{
+	bool wide = BPF_CLASS(insn->code) == BPF_ALU64;
+	uint8_t op = BPF_OP(insn->code);
+
+	if (op > BPF_END)
+		return false;
+	if (insn->off == 0)
+		return true;
+	/* Linux 6.6: with signs. Linux 6.9: 1 is a move to another address space, of an arena. */
+	if (op == BPF_MOV && BPF_SRC(insn->code) == BPF_X)
+		return insn->off == 8 || insn->off == 16 || (wide && (insn->off == 32 || insn->off == 1));
+	return (op == BPF_DIV || op == BPF_MOD) && insn->off == 1;
+}
+
+static bool step_alu(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark)
+{
+	struct value operand = BPF_SRC(insn->code) == BPF_X ? s->reg[insn->src_reg] : value_number(insn->imm);
+
+	if (!is_known_alu(insn))
+		return lose(a);
+	if ((mark & CODE_CORE) && BPF_SRC(insn->code) == BPF_K)
+		operand = value_memory; /* the target kernel's number */
+	s->reg[insn->dst_reg] = value_alu(insn, &s->reg[insn->dst_reg], &operand);
 	return true;
 }
 
-/* One instruction; *at moves on. False at the end of a straight line. */
+static bool step_load(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark)
+{
+	uint8_t mode = BPF_MODE(insn->code);
+
+	if (mode != BPF_MEM && !(mode == MEMSX && BPF_SIZE(insn->code) != BPF_DW))
+		return lose(a);
+	s->reg[insn->dst_reg] = load(s, insn, mark);
+	return true;
+}
+
+/* Not so the loads and stores with an order of Linux 6.15, which are atomics by their code. */
+static bool is_known_atomic(const struct bpf_insn *insn)
+{
+	if (BPF_MODE(insn->code) != BPF_ATOMIC || (BPF_SIZE(insn->code) != BPF_W && BPF_SIZE(insn->code) != BPF_DW))
+		return false;
+	switch (insn->imm) {
+	case BPF_ADD:
+	case BPF_AND:
+	case BPF_OR:
+	case BPF_XOR:
+	case BPF_ADD | BPF_FETCH:
+	case BPF_AND | BPF_FETCH:
+	case BPF_OR | BPF_FETCH:
+	case BPF_XOR | BPF_FETCH:
+	case BPF_XCHG:
+	case BPF_CMPXCHG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool step_store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark)
+{
+	bool immediate = BPF_CLASS(insn->code) == BPF_ST;
+	struct value v = value_memory;
+
+	if (BPF_MODE(insn->code) == BPF_MEM) {
+		if (!immediate)
+			v = s->reg[insn->src_reg];
+		else if (!(mark & CODE_CORE))
+			v = value_number(insn->imm);
+		store(a, s, insn, mark, &v);
+		return true;
+	}
+	if (immediate || !is_known_atomic(insn))
+		return lose(a);
+	store(a, s, insn, mark, &v);
+	/* They may give the old value to a register. */
+	if (insn->imm == BPF_CMPXCHG)
+		s->reg[0] = value_any;
+	else if (insn->imm & BPF_FETCH)
+		s->reg[insn->src_reg] = value_any;
+	return true;
+}
+
+static bool step_wide_load(struct analysis *a, struct state *s, size_t *at)
+{
+	const struct bpf_insn *insn = &a->section->insn[a->first + *at];
+	uint8_t mark = a->section->mark[a->first + *at];
+
+	if (*at + 1 >= a->count || (insn->src_reg && !(mark & CODE_RELOCATED)))
+		return lose(a);
+	/* With a relocation: a map, a variable, a function. None can be a packet. */
+	if (a->section->callee[a->first + *at])
+		reach(a, a->section->callee[a->first + *at], callback_arguments);
+	else if (insn->src_reg == BPF_PSEUDO_FUNC)
+		return lose(a);
+	if (mark & CODE_RELOCATED)
+		s->reg[insn->dst_reg] = value_memory;
+	else if (mark & CODE_CORE)
+		s->reg[insn->dst_reg] = value_any;
+	else
+		s->reg[insn->dst_reg] =
+		    value_number((int64_t)((uint64_t)(uint32_t)insn[1].imm << 32 | (uint32_t)insn->imm));
+	++*at;
+	return true;
+}
+
+/* The old packet loads; they may also end the program with 0. */
+static bool step_packet_load(struct analysis *a, struct state *s, const struct bpf_insn *insn)
+{
+	uint8_t mode = BPF_MODE(insn->code);
+
+	if ((mode != BPF_ABS && mode != BPF_IND) || BPF_SIZE(insn->code) == BPF_DW)
+		return lose(a);
+	for (int r = 0; r <= 5; r++)
+		s->reg[r] = value_any;
+	end(a, &(struct state){.reg[0] = value_number(0)});
+	return true;
+}
+
+static bool step_jump(struct analysis *a, struct state *s, size_t at, const struct bpf_insn *insn)
+{
+	uint8_t op = BPF_OP(insn->code);
+
+	switch (insn->code) {
+	case BPF_JMP | BPF_EXIT:
+		end(a, s);
+		return false;
+	case BPF_JMP | BPF_CALL:
+		call(a, s, at);
+		return true;
+	case BPF_JMP | BPF_JA:
+	case BPF_JMP32 | BPF_JA:
+		flow_to(a, at + 1 + (size_t)(int64_t)(BPF_CLASS(insn->code) == BPF_JMP ? insn->off : insn->imm), s);
+		return false;
+	case BPF_JMP | JCOND:
+		if (insn->src_reg || insn->dst_reg)
+			return lose(a);
+		flow_to(a, at + 1 + (size_t)(int64_t)insn->off, s);
+		return true;
+	default:
+		if (op == BPF_JA || op == BPF_CALL || op == BPF_EXIT || op > BPF_JSLE)
+			return lose(a);
+		branch(a, s, at, insn);
+		return true;
+	}
+}
+
+/* *at moves on. */
 static bool step(struct analysis *a, struct state *s, size_t *at)
 {
 	const struct bpf_insn *insn = &a->section->insn[a->first + *at];
 	uint8_t mark = a->section->mark[a->first + *at];
-	struct value operand =
-	    BPF_SRC(insn->code) == BPF_X ? s->reg[insn->src_reg % REGISTERS] : value_number(insn->imm);
+	bool more = false;
 
-	if (insn->dst_reg >= REGISTERS || insn->src_reg >= REGISTERS) {
-		a->lost = true;
-		return false;
-	}
+	if (insn->dst_reg >= REGISTERS || insn->src_reg >= REGISTERS)
+		return lose(a);
 	switch (BPF_CLASS(insn->code)) {
 	case BPF_ALU:
 	case BPF_ALU64:
-		if ((mark & CODE_CORE) && BPF_SRC(insn->code) == BPF_K)
-			operand = value_memory; /* the target kernel's number */
-		s->reg[insn->dst_reg] = value_alu(insn, &s->reg[insn->dst_reg], &operand);
+		more = step_alu(a, s, insn, mark);
 		break;
 	case BPF_LDX:
-		s->reg[insn->dst_reg] = load(s, insn, mark);
+		more = step_load(a, s, insn, mark);
 		break;
 	case BPF_ST:
-		operand = value_number(insn->imm);
-		store(a, s, insn, mark, mark & CODE_CORE ? &value_memory : &operand);
-		break;
 	case BPF_STX:
-		operand = BPF_MODE(insn->code) == BPF_MEM ? s->reg[insn->src_reg] : value_memory;
-		store(a, s, insn, mark, &operand);
-		/* Atomics may give the old value to a register. */
-		if (BPF_MODE(insn->code) != BPF_MEM && insn->imm == BPF_CMPXCHG)
-			s->reg[0] = value_any;
-		else if (BPF_MODE(insn->code) != BPF_MEM && (insn->imm & BPF_FETCH))
-			s->reg[insn->src_reg] = value_any;
+		more = step_store(a, s, insn, mark);
 		break;
 	case BPF_LD:
-		if (insn->code != (BPF_LD | BPF_IMM | BPF_DW)) {
-			for (int r = 0; r <= 5; r++)
-				s->reg[r] = value_any; /* the old packet loads; they may also end the program with 0 */
-			end(a, &(struct state){.reg[0] = value_number(0)});
-			break;
-		}
-		/* With a relocation: a map, a variable, a function. None can be a packet. */
-		if (a->section->callee[a->first + *at])
-			reach(a, a->section->callee[a->first + *at], callback_arguments);
-		if (mark & CODE_RELOCATED)
-			s->reg[insn->dst_reg] = value_memory;
-		else if ((mark & CODE_CORE) || *at + 1 >= a->count)
-			s->reg[insn->dst_reg] = value_any;
-		else
-			s->reg[insn->dst_reg] =
-			    value_number((int64_t)((uint64_t)(uint32_t)insn[1].imm << 32 | (uint32_t)insn->imm));
-		++*at;
+		more =
+		    insn->code == (BPF_LD | BPF_IMM | BPF_DW) ? step_wide_load(a, s, at) : step_packet_load(a, s, insn);
 		break;
 	default: /* BPF_JMP, BPF_JMP32 */
-		if (insn->code == (BPF_JMP | BPF_EXIT)) {
-			end(a, s);
-			return false;
-		}
-		if (BPF_OP(insn->code) == BPF_CALL)
-			call(a, s, *at);
-		else if (!branch(a, s, *at, insn))
-			return false;
+		more = step_jump(a, s, *at, insn);
 	}
 	++*at;
-	return true;
+	return more;
 }
 
 static void run_from(struct analysis *a, size_t at)

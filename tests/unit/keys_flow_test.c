@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "keys/flow.h"
 #include "keys/object.h"
 #include "tests/unit/bpf_source.h"
 
@@ -156,6 +157,139 @@ static void flow_stores_to_stack_and_maps_are_none(void **state)
 	      "verdict:xdp/pass");
 }
 
+/* ---- instructions as they are, also those that no compiler here makes ---- */
+
+enum { MEMSX = 0x80, JCOND = 0xe0, LOAD_ACQ = 0x100, STORE_REL = 0x110, INSNS = 16 };
+
+/* code, dst, src, off, imm */
+#define I(...)                                                                                                         \
+	{                                                                                                              \
+		__VA_ARGS__                                                                                            \
+	}
+#define PASS I(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 2)
+#define EXIT I(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
+
+/* Of an xdp program: insn up to its end. marks: of its instructions, NULL: none. */
+static struct flow flow_of(const struct bpf_insn *insn, const uint8_t *marks)
+{
+	uint8_t mark[INSNS] = {0};
+	uint32_t callee[INSNS] = {0};
+	struct code_section section = {.name = "xdp", .index = 1, .insn = insn, .mark = mark, .callee = callee};
+	struct flow flow;
+	struct err e = ERR_INIT;
+
+	do {
+		mark[section.count] = marks ? marks[section.count] : 0;
+		assert_true(section.count < INSNS);
+	} while (insn[section.count++].code != (BPF_JMP | BPF_EXIT));
+	struct code_function function = {"p", &section, 0, section.count};
+	const struct code code = {
+	    .sections = &section, .section_count = 1, .functions = &function, .function_count = 1};
+	assert_int_equal(flow_of_program(&code, "p", &flow, &e), 0);
+	return flow;
+}
+
+static bool is_lost(const struct flow *flow)
+{
+	return flow->any && flow->writes_context && flow->writes_memory;
+}
+
+static bool is_only(const struct flow *flow, int32_t value)
+{
+	return !flow->any && !flow->writes_context && !flow->writes_memory && flow->count == 1 &&
+	       flow->value[0] == value;
+}
+
+static void flow_unknown_instruction_is_lost(void **state)
+{
+	static const struct bpf_insn unknown[] = {
+	    I(BPF_STX | BPF_ATOMIC | BPF_DW, 0, 10, -8, LOAD_ACQ),
+	    I(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 1, -8, STORE_REL),
+	    I(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 1, -8, 0x02),
+	    I(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 1, -8, BPF_ADD | 0x200),
+	    I(BPF_STX | BPF_ATOMIC | BPF_B, 10, 1, -8, BPF_ADD),
+	    I(BPF_STX | 0xa0 | BPF_DW, 10, 1, -8, 0),
+	    I(BPF_ST | BPF_ATOMIC | BPF_DW, 10, 0, -8, 0),
+	    I(BPF_LDX | 0xa0 | BPF_DW, 0, 10, -8, 0),
+	    I(BPF_LDX | MEMSX | BPF_DW, 0, 10, -8, 0),
+	    I(BPF_LDX | BPF_ATOMIC | BPF_DW, 0, 10, -8, 0),
+	    I(BPF_LD | BPF_IMM | BPF_W, 0, 0, 0, 0),
+	    I(BPF_LD | BPF_ABS | BPF_DW, 0, 0, 0, 0),
+	    I(BPF_LD | BPF_MEM | BPF_W, 0, 0, 0, 0),
+	    I(BPF_ALU64 | 0xe0, 1, 0, 0, 0),
+	    I(BPF_ALU | 0xf0, 1, 0, 0, 0),
+	    I(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 1, 0),
+	    I(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 8, 0),
+	    I(BPF_ALU64 | BPF_MOV | BPF_X, 1, 1, -1, 0),
+	    I(BPF_ALU | BPF_MOV | BPF_X, 1, 1, 32, 0),
+	    I(BPF_ALU64 | BPF_DIV | BPF_X, 1, 1, 2, 0),
+	    I(BPF_JMP | BPF_JA | BPF_X, 1, 0, 0, 0),
+	    I(BPF_JMP32 | BPF_EXIT, 0, 0, 0, 0),
+	    I(BPF_JMP32 | BPF_CALL, 0, 0, 0, 0),
+	    I(BPF_JMP | BPF_CALL | BPF_X, 0, 1, 0, 0),
+	    I(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, 0),
+	    I(BPF_JMP | JCOND, 0, 1, 0, 0),
+	    I(BPF_JMP32 | JCOND, 0, 0, 0, 0),
+	    I(BPF_JMP | 0xf0, 0, 0, 0, 0),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
+		const struct bpf_insn insn[] = {unknown[i], PASS, EXIT};
+		const struct flow flow = flow_of(insn, NULL);
+		if (!is_lost(&flow))
+			fail_msg("%zu: 0x%x", i, unknown[i].code);
+	}
+}
+
+static void flow_known_instruction_is_followed(void **state)
+{
+	static const struct bpf_insn known[] = {
+	    I(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 2, -8, BPF_ADD),
+	    I(BPF_STX | BPF_ATOMIC | BPF_W, 10, 2, -8, BPF_XOR | BPF_FETCH),
+	    I(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 2, -8, BPF_XCHG),
+	    I(BPF_STX | BPF_ATOMIC | BPF_DW, 10, 2, -8, BPF_CMPXCHG),
+	    I(BPF_LDX | MEMSX | BPF_B, 2, 10, -8, 0),
+	    I(BPF_LD | BPF_IMM | BPF_DW, 2, 0, 0, 7),
+	    I(BPF_ALU64 | BPF_MOV | BPF_X, 2, 1, 32, 0),
+	    I(BPF_ALU | BPF_MOV | BPF_X, 2, 1, 16, 0),
+	    I(BPF_ALU64 | BPF_MOD | BPF_X, 2, 1, 1, 0),
+	    I(BPF_ALU64 | BPF_END, 2, 0, 0, 64),
+	    I(BPF_JMP32 | BPF_JA, 0, 0, 0, 1),
+	    I(BPF_JMP | JCOND, 0, 0, 1, 0),
+	    I(BPF_JMP32 | BPF_JSLE | BPF_X, 1, 2, 1, 0),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		/* The second is half of the load, where it is one. */
+		const struct bpf_insn insn[] = {known[i], I(0), PASS, EXIT};
+		const struct bpf_insn other[] = {known[i], I(BPF_ALU64 | BPF_MOV | BPF_K, 3, 0, 0, 0), PASS, EXIT};
+		bool wide = known[i].code == (BPF_LD | BPF_IMM | BPF_DW);
+		const struct flow flow = flow_of(wide ? insn : other, NULL);
+		if (!is_only(&flow, 2))
+			fail_msg("%zu: 0x%x", i, known[i].code);
+	}
+}
+
+static void flow_callee_that_is_not_known_is_lost(void **state)
+{
+	static const struct bpf_insn call[] = {I(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, -1), PASS, EXIT};
+	static const struct bpf_insn address[] = {I(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_FUNC, 0, 0), I(0), PASS,
+						  EXIT};
+	static const uint8_t relocated[INSNS] = {CODE_RELOCATED}, external[INSNS] = {CODE_RELOCATED | CODE_EXTERN};
+
+	(void)state;
+	struct flow flow = flow_of(call, relocated);
+	assert_true(is_lost(&flow));
+	flow = flow_of(call, external);
+	assert_true(is_only(&flow, 2));
+	flow = flow_of(address, relocated);
+	assert_true(is_lost(&flow));
+	flow = flow_of(address, NULL);
+	assert_true(is_lost(&flow));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +303,9 @@ int main(void)
 	    cmocka_unit_test(flow_packet_pointer_planted_by_a_function_is_seen),
 	    cmocka_unit_test(flow_context_store_is_a_write),
 	    cmocka_unit_test(flow_stores_to_stack_and_maps_are_none),
+	    cmocka_unit_test(flow_unknown_instruction_is_lost),
+	    cmocka_unit_test(flow_known_instruction_is_followed),
+	    cmocka_unit_test(flow_callee_that_is_not_known_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
