@@ -48,17 +48,18 @@ static bool lose(struct analysis *a)
 	return false;
 }
 
-static unsigned access_size(const struct bpf_insn *insn)
+/* A CO-RE relocation may change it. */
+static unsigned access_size(const struct bpf_insn *insn, uint8_t mark)
 {
 	static const unsigned sizes[] = {4, 2, 1, 8};
 
-	return sizes[BPF_SIZE(insn->code) >> 3];
+	return mark & CODE_CORE ? 8 : sizes[BPF_SIZE(insn->code) >> 3];
 }
 
 static void store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark, const struct value *v)
 {
 	const struct value *to = &s->reg[insn->dst_reg];
-	unsigned size = access_size(insn);
+	unsigned size = access_size(insn, mark);
 
 	if (to->kind == CONTEXT)
 		a->flow->writes_context = true;
@@ -76,7 +77,7 @@ static void store(struct analysis *a, struct state *s, const struct bpf_insn *in
 static struct value load(const struct state *s, const struct bpf_insn *insn, uint8_t mark)
 {
 	const struct value *from = &s->reg[insn->src_reg];
-	unsigned size = access_size(insn);
+	unsigned size = access_size(insn, mark);
 
 	if (from->kind == FRAME && from->count == 1 && !(mark & CODE_CORE) && BPF_MODE(insn->code) == BPF_MEM)
 		return frame_load(s, from->value[0] + insn->off, size);

@@ -1,7 +1,7 @@
 /* What a packet program may return, and where it may write: a forward dataflow over constants and kinds of pointers.
  * Errs on one side only: `any` and the two flags are set wherever it cannot prove otherwise, as with every instruction
  * that it does not know: kernels learn new ones. What the kernel's verifier guarantees for every program (no stores through
- * numbers, bounds of stack and map values) is taken as given. */
+ * numbers, bounds of stack and map values, aligned access to the stack) is taken as given. */
 #ifndef OBS_KEYS_FLOW_H
 #define OBS_KEYS_FLOW_H
 

@@ -119,11 +119,21 @@ static void stack_clear_word(struct state *s, int word)
 	s->stack[word] = value_memory;
 }
 
+/* Numbers as 4 bytes of memory keep them; loads of 4 bytes extend them by zeros. */
+static struct value lower_half(const struct value *v)
+{
+	struct value out = {.kind = NUMBERS};
+
+	for (uint8_t i = 0; i < v->count; i++)
+		add_number(&out, (int64_t)(uint32_t)v->value[i]);
+	return out;
+}
+
 void frame_store(struct state *s, int64_t offset, unsigned size, const struct value *v)
 {
 	int word = stack_word(offset);
 
-	if (word < 0 || (size == 8 && offset % 8)) {
+	if (word < 0 || offset % (int)size) {
 		frame_forget(s, true);
 		return;
 	}
@@ -135,8 +145,8 @@ void frame_store(struct state *s, int64_t offset, unsigned size, const struct va
 		s->stack[word] = *v;
 		s->stack[word].wide = true;
 		s->stack[word + 1] = (struct value){.kind = UPPER};
-	} else if (size == 4 && offset % 4 == 0 && v->kind == NUMBERS) {
-		s->stack[word] = *v;
+	} else if (size == 4 && v->kind == NUMBERS) {
+		s->stack[word] = lower_half(v);
 	}
 }
 
@@ -152,10 +162,10 @@ struct value frame_load(const struct state *s, int64_t offset, unsigned size)
 	int word = stack_word(offset);
 	struct value v;
 
-	if (word < 0 || (size == 8 && offset % 8))
+	if (word < 0 || offset % (int)size)
 		return value_any;
 	v = s->stack[word];
-	if ((size == 8 && v.wide) || (size == 4 && offset % 4 == 0 && !v.wide && v.kind == NUMBERS)) {
+	if ((size == 8 && v.wide) || (size == 4 && !v.wide && v.kind == NUMBERS)) {
 		v.wide = false;
 		return v;
 	}
@@ -229,7 +239,7 @@ struct value value_alu(const struct bpf_insn *insn, const struct value *dst, con
 	uint8_t op = BPF_OP(insn->code);
 	bool narrow = BPF_CLASS(insn->code) == BPF_ALU;
 
-	/* Moves and divisions that extend signs (offset set, Linux 6.6). */
+	/* Moves that extend signs or change the address space, divisions with signs. */
 	if (insn->off)
 		return value_any;
 	if (op == BPF_MOV && src->kind == NUMBERS) {

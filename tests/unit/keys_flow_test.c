@@ -290,6 +290,46 @@ static void flow_callee_that_is_not_known_is_lost(void **state)
 	assert_true(is_lost(&flow));
 }
 
+static void flow_stored_number_keeps_4_bytes(void **state)
+{
+	/* -1 is 0xffffffff when it is loaded again. */
+	static const struct bpf_insn insn[] = {
+	    I(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, -1), I(BPF_LDX | BPF_MEM | BPF_W, 0, 10, -4, 0),
+	    I(BPF_ALU64 | BPF_ADD | BPF_K, 0, 0, 0, 1), I(BPF_ALU64 | BPF_RSH | BPF_K, 0, 0, 0, 32),
+	    I(BPF_ALU64 | BPF_XOR | BPF_K, 0, 0, 0, 2), EXIT,
+	};
+
+	(void)state;
+	const struct flow flow = flow_of(insn, NULL);
+	assert_true(is_only(&flow, 3));
+}
+
+static void flow_core_relocation_may_widen_an_access(void **state)
+{
+	/* The context's pointer goes over the stack, by 8 bytes once the sizes are those of the target kernel. */
+	static const struct bpf_insn put[] = {
+	    I(BPF_STX | BPF_MEM | BPF_W, 10, 1, -8, 0),
+	    I(BPF_LDX | BPF_MEM | BPF_DW, 2, 10, -8, 0),
+	    I(BPF_ST | BPF_MEM | BPF_W, 2, 0, 0, 0),
+	    PASS,
+	    EXIT,
+	};
+	static const struct bpf_insn got[] = {
+	    I(BPF_STX | BPF_MEM | BPF_DW, 10, 1, -8, 0),
+	    I(BPF_LDX | BPF_MEM | BPF_W, 2, 10, -8, 0),
+	    I(BPF_ST | BPF_MEM | BPF_W, 2, 0, 0, 0),
+	    PASS,
+	    EXIT,
+	};
+	static const uint8_t first[INSNS] = {CODE_CORE}, second[INSNS] = {0, CODE_CORE};
+
+	(void)state;
+	assert_true(flow_of(put, first).writes_memory);
+	assert_false(flow_of(put, NULL).writes_memory);
+	assert_true(flow_of(got, second).writes_memory);
+	assert_false(flow_of(got, NULL).writes_memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +346,8 @@ int main(void)
 	    cmocka_unit_test(flow_unknown_instruction_is_lost),
 	    cmocka_unit_test(flow_known_instruction_is_followed),
 	    cmocka_unit_test(flow_callee_that_is_not_known_is_lost),
+	    cmocka_unit_test(flow_stored_number_keeps_4_bytes),
+	    cmocka_unit_test(flow_core_relocation_may_widen_an_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
