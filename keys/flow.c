@@ -499,13 +499,22 @@ static int flow_of_callees(struct callees *callees, struct flow *flow, struct er
 	return 0;
 }
 
+/* bpf_throw ends the program with a number of the caller's, from whatever function. */
+static bool throws(const struct code *code)
+{
+	for (size_t i = 0; i < code->extern_count; i++)
+		if (strcmp(code->externs[i].name, "bpf_throw") == 0)
+			return true;
+	return false;
+}
+
 static int flow_once(struct callees *callees, const char *name, struct flow *flow, struct err *e)
 {
 	const struct value arguments[6] = {value_any, {.kind = CONTEXT}, value_any, value_any, value_any, value_any};
 	const struct code *code = callees->code;
 	bool found = false;
 
-	*flow = (struct flow){0};
+	*flow = (struct flow){.any = throws(code)};
 	/* A forged ELF may have several of that name: what any of them does, counts. */
 	for (size_t i = 0; i < code->function_count; i++) {
 		const struct code_function *f = &code->functions[i];

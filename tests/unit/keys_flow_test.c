@@ -157,6 +157,14 @@ static void flow_stores_to_stack_and_maps_are_none(void **state)
 	      "verdict:xdp/pass");
 }
 
+static void flow_thrown_value_is_any(void **state)
+{
+	(void)state;
+	check("extern void bpf_throw(__u64) __ksym;\n"
+	      "SEC(\"xdp\") int p(void *c) { if (bpf_get_prandom_u32() & 1) bpf_throw(1); return 2; }",
+	      "verdict:xdp/any");
+}
+
 /* ---- instructions as they are, also those that no compiler here makes ---- */
 
 enum { MEMSX = 0x80, JCOND = 0xe0, LOAD_ACQ = 0x100, STORE_REL = 0x110, INSNS = 16 };
@@ -343,6 +351,7 @@ int main(void)
 	    cmocka_unit_test(flow_packet_pointer_planted_by_a_function_is_seen),
 	    cmocka_unit_test(flow_context_store_is_a_write),
 	    cmocka_unit_test(flow_stores_to_stack_and_maps_are_none),
+	    cmocka_unit_test(flow_thrown_value_is_any),
 	    cmocka_unit_test(flow_unknown_instruction_is_lost),
 	    cmocka_unit_test(flow_known_instruction_is_followed),
 	    cmocka_unit_test(flow_callee_that_is_not_known_is_lost),
