@@ -240,7 +240,7 @@ static int add_externs(const struct object *o, const struct code *code, struct c
 	return 0;
 }
 
-/* ---- programs that can change packets or decide about them ---- */
+/* ---- programs that can change what they look at, or decide about it ---- */
 
 struct verdict_name {
 	int32_t value;
@@ -273,6 +273,10 @@ static const struct {
     {"tc", tc_verdicts, ARRAY_LEN(tc_verdicts), true},
     {"cgroup_skb", cgroup_skb_verdicts, ARRAY_LEN(cgroup_skb_verdicts), false},
     {"sockops", NULL, 0, false},
+    /* After Linux 6.18, such a program may change the registers of the process that it looks at. */
+    {"uprobe", NULL, 0, false},
+    {"uretprobe", NULL, 0, false},
+    {"usdt", NULL, 0, false},
 };
 
 static int add_verdicts(const struct flow *flow, size_t kind, struct capabilities *caps, struct err *e)

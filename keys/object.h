@@ -12,7 +12,8 @@
  *   verdict:<kind>/<word> what an xdp, tc or cgroup_skb program may return. xdp: aborted drop pass tx redirect; tc: unspec
  *                         ok reclassify shot pipe stolen queued repeat redirect trap; cgroup_skb: deny allow
  *                         deny_congestion allow_congestion; of any kind: #<number>, or "any" if it cannot be told
- *   write:context         such a program, or a sockops program, stores into its context (mark, priority, reply, ...)
+ *   write:context         such a program, or a sockops program, stores into its context (mark, priority, reply, ...); or a
+ *                         uprobe or USDT program does: registers of the process
  *   write:packet          it stores where only packet data may be
  */
 #ifndef OBS_KEYS_OBJECT_H

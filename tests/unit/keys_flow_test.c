@@ -143,6 +143,19 @@ static void flow_context_store_is_a_write(void **state)
 	check("SEC(\"sockops\") int p(struct skb_ *c) { c->pkt_type = 5; return 1; }", "write:context");
 }
 
+static void flow_store_to_a_process_s_registers_is_a_write(void **state)
+{
+	(void)state;
+	check("SEC(\"uprobe//bin/x:main\") int p(struct skb_ *c) { c->mark = 1; return 0; }", "write:context");
+	check("static __noinline int f(struct skb_ *c) { c->mark = 1; return 0; }\n"
+	      "SEC(\"uretprobe\") int p(struct skb_ *c) { return f(c); }",
+	      "write:context");
+	check("SEC(\"usdt\") int p(struct skb_ *c) { c->mark = 1; return 0; }", "write:context");
+	check("SEC(\"uprobe\") int p(struct skb_ *c) { __u32 k = c->mark; __u64 *v = bpf_map_lookup_elem(&m, &k);\n"
+	      "	if (v) *v += c->len; return bpf_get_prandom_u32(); }",
+	      "");
+}
+
 static void flow_stores_to_stack_and_maps_are_none(void **state)
 {
 	(void)state;
@@ -350,6 +363,7 @@ int main(void)
 	    cmocka_unit_test(flow_packet_store_is_a_write),
 	    cmocka_unit_test(flow_packet_pointer_planted_by_a_function_is_seen),
 	    cmocka_unit_test(flow_context_store_is_a_write),
+	    cmocka_unit_test(flow_store_to_a_process_s_registers_is_a_write),
 	    cmocka_unit_test(flow_stores_to_stack_and_maps_are_none),
 	    cmocka_unit_test(flow_thrown_value_is_any),
 	    cmocka_unit_test(flow_unknown_instruction_is_lost),
