@@ -79,6 +79,7 @@ static int add_code(struct reading *r, Elf_Scn *scn, const char *name, struct er
 		return err_errno(e, ERR_NOMEM, "section %s", name);
 	}
 	s->name = name;
+	s->text = strcmp(name, ".text") == 0;
 	s->index = elf_ndxscn(scn);
 	s->insn = (const struct bpf_insn *)bytes;
 	s->count = size / sizeof(struct bpf_insn);
@@ -187,6 +188,11 @@ static int read_sections(struct reading *r, struct err *e)
 		if (read_section(r, scn, e))
 			return -1;
 	return check_names(r, e);
+}
+
+static bool is_called(const struct code_section *section, const char *name)
+{
+	return section->name && strcmp(section->name, name) == 0;
 }
 
 static struct code_section *section_at(struct code *code, size_t index)
@@ -353,7 +359,7 @@ static int read_relocation(struct reading *r, struct code_section *section, Elf_
 	if (symbol.st_shndx == SHN_UNDEF)
 		return note_extern(r->code, section, at, GELF_R_SYM(rel.r_info), e);
 	const struct code_section *to = section_at(r->code, symbol.st_shndx);
-	if (to && strcmp(to->name, ".text") == 0)
+	if (to && to->text)
 		return note_callee(section, at, to, &symbol, e);
 	if (call || to)
 		return err_set(e, ERR_OBJECT_MALFORMED, "section %s, instruction %zu: refers to no function",
@@ -362,9 +368,9 @@ static int read_relocation(struct reading *r, struct code_section *section, Elf_
 }
 
 /* libbpf passes some relocations over by their section's name. */
-static bool is_relocation_name(const char *name, const char *of)
+static bool is_relocation_name(const char *name, const struct code_section *of)
 {
-	return name && strncmp(name, ".rel", 4) == 0 && strcmp(name + 4, of) == 0;
+	return name && strncmp(name, ".rel", 4) == 0 && is_called(of, name + 4);
 }
 
 static int read_relocations(struct reading *r, struct err *e)
@@ -383,7 +389,7 @@ static int read_relocations(struct reading *r, struct err *e)
 			return malformed(e, "code with RELA relocations");
 		data = elf_getdata(scn, NULL);
 		if (!data || header.sh_entsize != sizeof(Elf64_Rel) || data->d_size % sizeof(Elf64_Rel) ||
-		    !is_relocation_name(elf_strptr(r->elf, r->names, header.sh_name), target->name))
+		    !is_relocation_name(elf_strptr(r->elf, r->names, header.sh_name), target))
 			return err_set(e, ERR_OBJECT_MALFORMED, "the relocations of section %s are broken",
 				       target->name);
 		for (size_t i = 0; i < data->d_size / sizeof(Elf64_Rel); i++)
@@ -398,7 +404,7 @@ static void note_local_calls(struct code *code)
 {
 	for (size_t s = 0; s < code->section_count; s++) {
 		struct code_section *section = &code->sections[s];
-		for (size_t i = 0; strcmp(section->name, ".text") == 0 && i < section->count; i++) {
+		for (size_t i = 0; section->text && i < section->count; i++) {
 			const struct bpf_insn *insn = &section->insn[i];
 			int64_t first = (int64_t)i + insn->imm + 1;
 			if (insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_CALL &&
@@ -468,7 +474,7 @@ static int mark_core(struct reading *r, const uint8_t *info, size_t size, struct
 		if (!section)
 			return malformed(e, ".BTF.ext is broken");
 		for (size_t s = 0; s < r->code->section_count; s++)
-			if (strcmp(r->code->sections[s].name, section) == 0 &&
+			if (is_called(&r->code->sections[s], section) &&
 			    mark_records(&r->code->sections[s], info + at, count, record, e))
 				return -1;
 		at += (size_t)count * record;

@@ -30,6 +30,7 @@ enum code_mark {
 struct code_section {
 	const char *name;
 	size_t index; /* in the ELF */
+	bool text;    /* it is .text: where functions are that others call */
 	const struct bpf_insn *insn;
 	size_t count;
 	uint8_t *mark;    /* enum code_mark, one for each instruction */

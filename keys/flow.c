@@ -101,7 +101,7 @@ static void reach(struct analysis *a, uint32_t callee, const struct value *r)
 	size_t f = 0;
 
 	while (f < code->function_count &&
-	       (strcmp(code->functions[f].section->name, ".text") != 0 || code->functions[f].first + 1 != callee))
+	       (!code->functions[f].section->text || code->functions[f].first + 1 != callee))
 		f++;
 	if (callee == 0 || f == code->function_count) {
 		a->lost = true;
@@ -518,7 +518,7 @@ static int flow_once(struct callees *callees, const char *name, struct flow *flo
 	/* A forged ELF may have several of that name: what any of them does, counts. */
 	for (size_t i = 0; i < code->function_count; i++) {
 		const struct code_function *f = &code->functions[i];
-		if (strcmp(f->name, name) != 0 || strcmp(f->section->name, ".text") == 0)
+		if (strcmp(f->name, name) != 0 || f->section->text)
 			continue;
 		found = true;
 		if (flow_of_function(callees, f, arguments, flow, e))
