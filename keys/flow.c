@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bundles/base/own.h"
+#include "keys/flow_insn.h"
 #include "keys/flow_value.h"
 
 /* Past these bounds nothing is proven: the answer is "any" and both flags. */
@@ -12,9 +13,6 @@ enum {
 	MAX_LABELS = 1 << 13, /* jump targets of one function */
 	MAX_STEPS = 1 << 22,  /* instructions looked at, over all rounds */
 };
-
-/* Linux 6.9, and not in the headers of Debian 12: may_goto, of BPF_JMP. 6.6: loads that extend the sign. */
-enum { JCOND = 0xe0, MEMSX = 0x80 };
 
 /* Functions of .text that a program calls, with all that they may be given. */
 struct callees {
@@ -229,89 +227,33 @@ static void branch(struct analysis *a, struct state *s, size_t at, const struct 
 		s->reg[insn->dst_reg] = value_number(insn->imm);
 }
 
-/* ---- one instruction: whether the next one follows. Each of those that are known by all of its fields ---- */
+/* ---- one instruction: whether the next one follows ---- */
 
-static bool is_known_alu(const struct bpf_insn *insn)
-{
-	bool wide = BPF_CLASS(insn->code) == BPF_ALU64;
-	uint8_t op = BPF_OP(insn->code);
-
-	if (op > BPF_END)
-		return false;
-	if (insn->off == 0)
-		return true;
-	/* Linux 6.6: with signs. Linux 6.9: 1 is a move to another address space, of an arena. */
-	if (op == BPF_MOV && BPF_SRC(insn->code) == BPF_X)
-		return insn->off == 8 || insn->off == 16 || (wide && (insn->off == 32 || insn->off == 1));
-	return (op == BPF_DIV || op == BPF_MOD) && insn->off == 1;
-}
-
-static bool step_alu(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark)
+static void step_alu(struct state *s, const struct bpf_insn *insn, uint8_t mark)
 {
 	struct value operand = BPF_SRC(insn->code) == BPF_X ? s->reg[insn->src_reg] : value_number(insn->imm);
 
-	if (!is_known_alu(insn))
-		return lose(a);
 	if ((mark & CODE_CORE) && BPF_SRC(insn->code) == BPF_K)
 		operand = value_memory; /* the target kernel's number */
 	s->reg[insn->dst_reg] = value_alu(insn, &s->reg[insn->dst_reg], &operand);
-	return true;
 }
 
-static bool step_load(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark)
+static void step_store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark)
 {
-	uint8_t mode = BPF_MODE(insn->code);
-
-	if (mode != BPF_MEM && !(mode == MEMSX && BPF_SIZE(insn->code) != BPF_DW))
-		return lose(a);
-	s->reg[insn->dst_reg] = load(s, insn, mark);
-	return true;
-}
-
-/* Not so the loads and stores with an order of Linux 6.15, which are atomics by their code. */
-static bool is_known_atomic(const struct bpf_insn *insn)
-{
-	if (BPF_MODE(insn->code) != BPF_ATOMIC || (BPF_SIZE(insn->code) != BPF_W && BPF_SIZE(insn->code) != BPF_DW))
-		return false;
-	switch (insn->imm) {
-	case BPF_ADD:
-	case BPF_AND:
-	case BPF_OR:
-	case BPF_XOR:
-	case BPF_ADD | BPF_FETCH:
-	case BPF_AND | BPF_FETCH:
-	case BPF_OR | BPF_FETCH:
-	case BPF_XOR | BPF_FETCH:
-	case BPF_XCHG:
-	case BPF_CMPXCHG:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool step_store(struct analysis *a, struct state *s, const struct bpf_insn *insn, uint8_t mark)
-{
-	bool immediate = BPF_CLASS(insn->code) == BPF_ST;
 	struct value v = value_memory;
 
-	if (BPF_MODE(insn->code) == BPF_MEM) {
-		if (!immediate)
-			v = s->reg[insn->src_reg];
-		else if (!(mark & CODE_CORE))
-			v = value_number(insn->imm);
-		store(a, s, insn, mark, &v);
-		return true;
-	}
-	if (immediate || !is_known_atomic(insn))
-		return lose(a);
+	if (BPF_CLASS(insn->code) == BPF_ST && !(mark & CODE_CORE))
+		v = value_number(insn->imm);
+	else if (BPF_CLASS(insn->code) == BPF_STX && BPF_MODE(insn->code) == BPF_MEM)
+		v = s->reg[insn->src_reg];
 	store(a, s, insn, mark, &v);
+	if (BPF_MODE(insn->code) != BPF_ATOMIC)
+		return;
 	/* They may give the old value to a register. */
 	if (insn->imm == BPF_CMPXCHG)
 		s->reg[0] = value_any;
 	else if (insn->imm & BPF_FETCH)
 		s->reg[insn->src_reg] = value_any;
-	return true;
 }
 
 static bool step_wide_load(struct analysis *a, struct state *s, size_t *at)
@@ -319,7 +261,7 @@ static bool step_wide_load(struct analysis *a, struct state *s, size_t *at)
 	const struct bpf_insn *insn = &a->section->insn[a->first + *at];
 	uint8_t mark = a->section->mark[a->first + *at];
 
-	if (*at + 1 >= a->count || (insn->src_reg && !(mark & CODE_RELOCATED)))
+	if (insn->src_reg && !(mark & CODE_RELOCATED))
 		return lose(a);
 	/* With a relocation: a map, a variable, a function. None can be a packet. */
 	if (a->section->callee[a->first + *at])
@@ -338,22 +280,15 @@ static bool step_wide_load(struct analysis *a, struct state *s, size_t *at)
 }
 
 /* The old packet loads; they may also end the program with 0. */
-static bool step_packet_load(struct analysis *a, struct state *s, const struct bpf_insn *insn)
+static void step_packet_load(struct analysis *a, struct state *s)
 {
-	uint8_t mode = BPF_MODE(insn->code);
-
-	if ((mode != BPF_ABS && mode != BPF_IND) || BPF_SIZE(insn->code) == BPF_DW)
-		return lose(a);
 	for (int r = 0; r <= 5; r++)
 		s->reg[r] = value_any;
 	end(a, &(struct state){.reg[0] = value_number(0)});
-	return true;
 }
 
 static bool step_jump(struct analysis *a, struct state *s, size_t at, const struct bpf_insn *insn)
 {
-	uint8_t op = BPF_OP(insn->code);
-
 	switch (insn->code) {
 	case BPF_JMP | BPF_EXIT:
 		end(a, s);
@@ -365,14 +300,10 @@ static bool step_jump(struct analysis *a, struct state *s, size_t at, const stru
 	case BPF_JMP32 | BPF_JA:
 		flow_to(a, at + 1 + (size_t)(int64_t)(BPF_CLASS(insn->code) == BPF_JMP ? insn->off : insn->imm), s);
 		return false;
-	case BPF_JMP | JCOND:
-		if (insn->src_reg || insn->dst_reg)
-			return lose(a);
+	case BPF_JMP | FLOW_JCOND:
 		flow_to(a, at + 1 + (size_t)(int64_t)insn->off, s);
 		return true;
 	default:
-		if (op == BPF_JA || op == BPF_CALL || op == BPF_EXIT || op > BPF_JSLE)
-			return lose(a);
 		branch(a, s, at, insn);
 		return true;
 	}
@@ -383,25 +314,27 @@ static bool step(struct analysis *a, struct state *s, size_t *at)
 {
 	const struct bpf_insn *insn = &a->section->insn[a->first + *at];
 	uint8_t mark = a->section->mark[a->first + *at];
-	bool more = false;
+	bool more = true;
 
-	if (insn->dst_reg >= REGISTERS || insn->src_reg >= REGISTERS)
+	if (insn->dst_reg >= REGISTERS || insn->src_reg >= REGISTERS || !flow_insn_known(insn, *at + 1 < a->count))
 		return lose(a);
 	switch (BPF_CLASS(insn->code)) {
 	case BPF_ALU:
 	case BPF_ALU64:
-		more = step_alu(a, s, insn, mark);
+		step_alu(s, insn, mark);
 		break;
 	case BPF_LDX:
-		more = step_load(a, s, insn, mark);
+		s->reg[insn->dst_reg] = load(s, insn, mark);
 		break;
 	case BPF_ST:
 	case BPF_STX:
-		more = step_store(a, s, insn, mark);
+		step_store(a, s, insn, mark);
 		break;
 	case BPF_LD:
-		more =
-		    insn->code == (BPF_LD | BPF_IMM | BPF_DW) ? step_wide_load(a, s, at) : step_packet_load(a, s, insn);
+		if (BPF_MODE(insn->code) == BPF_IMM)
+			more = step_wide_load(a, s, at);
+		else
+			step_packet_load(a, s);
 		break;
 	default: /* BPF_JMP, BPF_JMP32 */
 		more = step_jump(a, s, *at, insn);

@@ -33,7 +33,7 @@ fuzz_describe := packager/describe.c packager/describe_fields.c packager/describ
 fuzz/object_src := $(fuzz_describe) packager/locate.c
 fuzz/object_libs := keys bundles base
 fuzz/object_pkgs := $(keys_fuzz_pkgs)
-fuzz/object_reach := $(addprefix keys/,attach.c btf_check.c capabilities.c code.c flow.c flow_value.c object.c) $(fuzz_describe)
+fuzz/object_reach := $(addprefix keys/,attach.c btf_check.c capabilities.c code.c flow.c flow_insn.c flow_value.c object.c) $(fuzz_describe)
 
 monitor_fuzz_libs := monitor kernel ipc keys bundles base
 monitor_fuzz_pkgs := libbpf libelf zlib libcrypto jansson libcap

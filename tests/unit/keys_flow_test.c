@@ -252,6 +252,25 @@ static void flow_unknown_instruction_is_lost(void **state)
 	    I(BPF_JMP | JCOND, 0, 1, 0, 0),
 	    I(BPF_JMP32 | JCOND, 0, 0, 0, 0),
 	    I(BPF_JMP | 0xf0, 0, 0, 0, 0),
+	    /* fields that mean nothing yet */
+	    I(BPF_LDX | BPF_MEM | BPF_DW, 0, 10, -8, 1),
+	    I(BPF_STX | BPF_MEM | BPF_DW, 10, 1, -8, 1),
+	    I(BPF_ST | BPF_MEM | BPF_DW, 10, 1, -8, 0),
+	    I(BPF_ALU64 | BPF_ADD | BPF_K, 1, 2, 0, 0),
+	    I(BPF_ALU64 | BPF_ADD | BPF_X, 1, 2, 0, 1),
+	    I(BPF_ALU64 | BPF_MOV | BPF_X, 1, 2, 0, 1),
+	    I(BPF_ALU64 | BPF_NEG, 1, 0, 0, 1),
+	    I(BPF_ALU64 | BPF_END | BPF_X, 1, 0, 0, 64),
+	    I(BPF_ALU | BPF_END, 1, 0, 0, 8),
+	    I(BPF_LD | BPF_IMM | BPF_DW, 1, 0, 0, 0),
+	    I(BPF_LD | BPF_ABS | BPF_W, 0, 1, 0, 0),
+	    I(BPF_JMP | BPF_JA, 1, 0, 0, 0),
+	    I(BPF_JMP | BPF_JA, 0, 0, 0, 1),
+	    I(BPF_JMP32 | BPF_JA, 0, 0, 1, 0),
+	    I(BPF_JMP | BPF_EXIT, 0, 0, 0, 1),
+	    I(BPF_JMP | BPF_CALL, 0, 0, 1, BPF_FUNC_ktime_get_ns),
+	    I(BPF_JMP | BPF_JEQ | BPF_K, 1, 2, 0, 0),
+	    I(BPF_JMP | BPF_JEQ | BPF_X, 1, 2, 0, 1),
 	};
 
 	(void)state;
