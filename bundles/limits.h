@@ -32,7 +32,10 @@ enum {
 	LOSS_MAX_SLOTS = 64,     /* drop counters of one object */
 	SAMPLE_MIN_MS = 100,
 	SAMPLE_MAX_MS = 3600000,
-	EVENT_MAX_BYTES = 32 << 10, /* one record of a ring, one key or value of a map */
+	EVENT_MAX_BYTES = 32 << 10,       /* one record of a ring, one key or value of a map */
+	EVENT_LINE_MAX_BYTES = 256 << 10, /* its JSON, at worst */
+	FIELD_MAX_WORDS = 12,             /* of a dotted name */
+	FIELD_MAX_LOG2_SLOTS = 64,
 };
 
 #endif

@@ -218,6 +218,9 @@ bool manifest_name_valid(const char *name);
 const struct manifest_object *manifest_object_find(const struct manifest *m, const char *arch, const char *name);
 const struct manifest_param *manifest_param_find(const struct manifest *m, const char *name);
 
+/* What is wrong with a parameter of m, its variables aside; NULL: nothing. It has a name, texts and a default. */
+const char *manifest_param_problem(const struct manifest_param *p, const struct manifest *m);
+
 /* Words of the JSON for enum field_kind, field_format, output_kind, param_kind, in order. */
 extern const char *const field_kind_names[FIELD_KIND_COUNT];
 extern const char *const field_format_names[FORMAT_COUNT];

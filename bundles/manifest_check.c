@@ -7,6 +7,7 @@
 
 #include <obs/event.h>
 
+#include "bundles/fields.h"
 #include "bundles/files.h"
 
 #define bad(e, ...) err_set(e, ERR_MANIFEST_VALUE, __VA_ARGS__)
@@ -28,21 +29,6 @@ static bool is_ident(const char *text)
 static bool is_word(const char *text)
 {
 	return *text && text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
-}
-
-/* Segments of [A-Za-z0-9_]+ between single dots. */
-static bool is_path(const char *text)
-{
-	size_t size = strlen(text);
-
-	return is_ident(text) && text[0] != '.' && text[size - 1] != '.' && !strstr(text, "..");
-}
-
-static bool is_event_name(const char *text)
-{
-	if (strcmp(text, "obs.lost") == 0 || strcmp(text, "obs.bundle") == 0)
-		return false; /* the daemon's own */
-	return is_path(text) && text[strcspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
 }
 
 static bool is_time(const char *text)
@@ -189,151 +175,31 @@ static int check_enum(const struct manifest *m, size_t i, struct err *e)
 
 /* ---- fields ---- */
 
-/* A table of fields, the record that holds it, and its place for errors. */
-struct table {
-	const struct manifest_field *fields;
-	size_t count;
-	uint64_t record_size;
-	bool open_ended; /* a record may be longer than record_size */
-	char at[64];
-};
-
 static bool integer_size(uint32_t size)
 {
 	return size == 1 || size == 2 || size == 4 || size == 8;
 }
 
-static const char *size_problem(const struct manifest_field *f, const struct table *t)
+/* at: the event; names: of the parts below it. */
+static int check_fields(const struct manifest *m, const char *event, const struct fields_part *parts,
+			const char *const *names, size_t part_count, const char *at, struct err *e)
 {
-	bool integer = f->kind == FIELD_UINT || f->kind == FIELD_INT || f->kind == FIELD_ENUM;
+	struct fields_problem p;
 
-	if (f->bit_size) {
-		if (f->kind == FIELD_CHARS || f->kind == FIELD_BYTES || f->count)
-			return "a bit field is one number";
-		if (!integer_size(f->size) || (uint32_t)f->bit_offset + f->bit_size > 8 * f->size)
-			return "the bits are not within its bytes";
-	} else if (f->bit_offset) {
-		return "bit_offset without bit_size";
-	} else if (integer && !integer_size(f->size)) {
-		return "numbers have 1, 2, 4 or 8 bytes";
-	} else if (f->kind == FIELD_BOOL && f->size != 1) {
-		return "a bool has 1 byte";
-	}
-	if (f->size == 0 && (f->kind != FIELD_BYTES || f->count || !t->open_ended))
-		return "only raw bytes of an event reach to the end of the record";
-	if (f->count ? f->stride < f->size : f->stride != 0)
-		return "stride does not fit count and size";
-	uint64_t last = f->count ? (uint64_t)(f->count - 1) * f->stride : 0;
-	if (f->offset + last + f->size > t->record_size)
-		return "it is not within its record";
-	return NULL;
-}
-
-static const char *format_problem(const struct manifest_field *f)
-{
-	bool uint = f->kind == FIELD_UINT, bytes = f->kind == FIELD_BYTES;
-
-	if (f->format != FORMAT_LINEAR && (f->base || f->step))
-		return "base and step are for linear histograms";
-	switch (f->format) {
-	case FORMAT_PLAIN:
-		return NULL;
-	case FORMAT_IP:
-		return bytes && (f->size == 4 || f->size == 16) ? NULL : "ip is for 4 or 16 raw bytes";
-	case FORMAT_MAC:
-		return bytes && f->size == 6 ? NULL : "mac is for 6 raw bytes";
-	case FORMAT_PORT:
-	case FORMAT_NS:
-	case FORMAT_US:
-	case FORMAT_BYTES:
-		return uint ? NULL : "its format is for unsigned numbers";
-	case FORMAT_HEX:
-		return uint || bytes ? NULL : "hex is for unsigned numbers and raw bytes";
-	case FORMAT_TIME:
-		return uint && f->size == 8 && !f->bit_size ? NULL : "time is for unsigned numbers of 8 bytes";
-	case FORMAT_KSTACK:
-		return uint && f->size == 8 && f->count ? NULL : "kstack is for arrays of unsigned 8 bytes";
-	case FORMAT_DNS:
-		return bytes && !f->count ? NULL : "dns is for raw bytes";
-	case FORMAT_LOG2:
-		return uint && f->count ? NULL : "log2 is for arrays of unsigned numbers";
-	case FORMAT_LINEAR:
-		if (f->step <= 0)
-			return "a linear histogram has a step above zero";
-		return uint && f->count ? NULL : "linear is for arrays of unsigned numbers";
-	case FORMAT_COUNT:
-		break;
-	}
-	return "no such format";
-}
-
-static const char *reference_problem(const struct manifest_field *f, size_t i, const struct table *t,
-				     const struct manifest *m)
-{
-	if (f->enum_index < -1 || f->enum_index >= (int64_t)m->enum_count)
-		return "no such enum";
-	if (f->enum_index >= 0 && f->kind != FIELD_ENUM)
-		return "only enums name an enum";
-	if (f->length_field == -1)
-		return NULL;
-	if (f->length_field < 0 || f->length_field >= (int64_t)t->count || (size_t)f->length_field == i)
-		return "length: no such field";
-	if (f->kind != FIELD_CHARS && f->kind != FIELD_BYTES && !f->count)
-		return "length: for text, raw bytes and arrays only";
-	const struct manifest_field *length = &t->fields[f->length_field];
-	if (length->kind != FIELD_UINT || length->count)
-		return "length: it is no unsigned number";
-	return NULL;
-}
-
-/* a.b beside a would be a value and an object at once. */
-static bool names_collide(const char *a, const char *b)
-{
-	size_t size = strlen(a);
-
-	return strncmp(a, b, size) == 0 && (b[size] == '\0' || b[size] == '.');
-}
-
-static const char *name_problem(const char *name)
-{
-	/* What every event has already. */
-	static const char *const taken[] = {"time", "event", "bundle", "host", "seq"};
-
-	if (!is_path(name))
-		return "its name is no dotted path";
-	for (size_t i = 0; i < ARRAY_LEN(taken); i++)
-		if (names_collide(taken[i], name))
-			return "every event has its name already";
-	return NULL;
-}
-
-static int check_table(const struct table *t, const struct manifest *m, struct err *e)
-{
-	for (size_t i = 0; i < t->count; i++) {
-		const struct manifest_field *f = &t->fields[i];
-		const char *problem = size_problem(f, t);
-		if (!problem)
-			problem = format_problem(f);
-		if (!problem)
-			problem = reference_problem(f, i, t, m);
-		if (!problem)
-			problem = name_problem(f->name);
-		if (problem)
-			return bad(e, "%s[%zu] (%s): %s", t->at, i, f->name, problem);
-		for (size_t k = 0; k < i; k++)
-			if (names_collide(t->fields[k].name, f->name) || names_collide(f->name, t->fields[k].name))
-				return bad(e, "%s[%zu].name: %s collides with %s", t->at, i, f->name,
-					   t->fields[k].name);
-	}
-	return 0;
+	if (!fields_problem(event, parts, part_count, m, &p))
+		return 0;
+	if (!p.part)
+		return bad(e, "%s: %s", at, p.text);
+	return bad(e, "%s.%s[%zu] (%s): %s", at, names[p.part - parts], p.index, p.part->fields[p.index].name, p.text);
 }
 
 static int check_event(const struct manifest *m, size_t i, struct err *e)
 {
 	const struct manifest_event *event = &m->events[i];
-	struct table t = {event->fields, event->field_count, event->size, true, ""};
+	const struct fields_part part = {event->fields, event->field_count, event->size, true};
+	char at[32];
 
-	if (!is_event_name(event->name))
+	if (!fields_event_name_valid(event->name))
 		return bad(e, "events[%zu].name: \"%s\" is no name of an event", i, event->name);
 	if (!object_known(m, event->object))
 		return bad(e, "events[%zu].object: there is no object %s", i, event->object);
@@ -343,8 +209,8 @@ static int check_event(const struct manifest *m, size_t i, struct err *e)
 	for (size_t k = 0; k < i; k++)
 		if (m->events[k].id == event->id && strcmp(m->events[k].object, event->object) == 0)
 			return bad(e, "events[%zu].id: %u is there twice", i, event->id);
-	snprintf(t.at, sizeof(t.at), "events[%zu].fields", i);
-	return check_table(&t, m, e);
+	snprintf(at, sizeof(at), "events[%zu]", i);
+	return check_fields(m, event->name, &part, (const char *const[]){"fields"}, 1, at, e);
 }
 
 /* ---- outputs ---- */
@@ -364,11 +230,12 @@ static bool is_interval(const struct manifest_param *p)
 static int check_sample(const struct manifest *m, size_t i, const struct manifest_map *map, struct err *e)
 {
 	const struct manifest_output *o = &m->outputs[i];
-	struct table key = {o->key_fields, o->key_field_count, map->key_size, false, ""};
-	struct table value = {o->value_fields, o->value_field_count, map->value_size, false, ""};
+	const struct fields_part parts[] = {{o->key_fields, o->key_field_count, map->key_size, false},
+					    {o->value_fields, o->value_field_count, map->value_size, false}};
 	const struct manifest_param *interval = *o->interval_param ? manifest_param_find(m, o->interval_param) : NULL;
+	char at[32];
 
-	if (!is_event_name(o->event))
+	if (!fields_event_name_valid(o->event))
 		return bad(e, "outputs[%zu].event: \"%s\" is no name of an event", i, o->event);
 	if (o->interval_ms < SAMPLE_MIN_MS || o->interval_ms > SAMPLE_MAX_MS)
 		return bad(e, "outputs[%zu].interval_ms: %u, %d to %d are allowed", i, o->interval_ms, SAMPLE_MIN_MS,
@@ -381,15 +248,8 @@ static int check_sample(const struct manifest *m, size_t i, const struct manifes
 			   EVENT_MAX_BYTES);
 	if (o->key_field_count + o->value_field_count == 0)
 		return bad(e, "outputs[%zu]: it has no fields", i);
-	for (size_t k = 0; k < o->key_field_count; k++)
-		for (size_t v = 0; v < o->value_field_count; v++)
-			if (names_collide(o->key_fields[k].name, o->value_fields[v].name) ||
-			    names_collide(o->value_fields[v].name, o->key_fields[k].name))
-				return bad(e, "outputs[%zu].value[%zu].name: %s collides with a field of the key", i, v,
-					   o->value_fields[v].name);
-	snprintf(key.at, sizeof(key.at), "outputs[%zu].key", i);
-	snprintf(value.at, sizeof(value.at), "outputs[%zu].value", i);
-	return check_table(&key, m, e) ? -1 : check_table(&value, m, e);
+	snprintf(at, sizeof(at), "outputs[%zu]", i);
+	return check_fields(m, o->event, parts, (const char *const[]){"key", "value"}, ARRAY_LEN(parts), at, e);
 }
 
 static int check_output(const struct manifest *m, size_t i, struct err *e)
@@ -426,6 +286,8 @@ static const char *param_problem(const struct manifest_param *p, const struct ma
 {
 	bool number = p->kind == PARAM_UINT || p->kind == PARAM_INT || p->kind == PARAM_ENUM;
 
+	if (!manifest_text_valid(p->help, 0, MANIFEST_TEXT_MAX) || !manifest_text_valid(p->unit, 0, MANIFEST_IDENT_MAX))
+		return "its help or unit is no text";
 	if (p->name[strcspn(p->name, ".")] || !is_ident(p->name) || (p->name[0] >= '0' && p->name[0] <= '9'))
 		return "its name is no C name";
 	if (number && !integer_size(p->size))
@@ -448,32 +310,51 @@ static const char *param_problem(const struct manifest_param *p, const struct ma
 	if (p->kind == PARAM_INT && p->size < 8 &&
 	    (p->min < -(1LL << (8 * p->size - 1)) || p->max >= 1LL << (8 * p->size - 1)))
 		return "its bounds do not fit its size";
-	if (p->variable_count == 0)
-		return "it has no variable";
 	return NULL;
+}
+
+/* False: *index is the element that may not be. A zero element of a list is an unused one: none stands before one in use. */
+static bool default_valid(const struct manifest_param *p, const struct manifest *m, size_t *index)
+{
+	static const uint8_t zero[PARAM_MAX_BYTES];
+	bool ended = false;
+
+	*index = 0;
+	if (!p->count)
+		return manifest_element_valid(p, m, p->initial);
+	for (size_t k = 0; k < p->count; k++) {
+		const uint8_t *element = p->initial + k * p->size;
+		bool unused = memcmp(element, zero, p->size) == 0;
+		*index = k;
+		if (!unused && (ended || !manifest_element_valid(p, m, element)))
+			return false;
+		ended |= unused;
+	}
+	return true;
+}
+
+const char *manifest_param_problem(const struct manifest_param *p, const struct manifest *m)
+{
+	const char *problem = param_problem(p, m);
+	size_t index;
+
+	if (problem || default_valid(p, m, &index))
+		return problem;
+	return p->count ? "its default is out of its bounds, or has a gap" : "its default is out of its bounds";
 }
 
 static int check_default(const struct manifest *m, size_t i, struct err *e)
 {
 	const struct manifest_param *p = &m->params[i];
-	static const uint8_t zero[PARAM_MAX_BYTES];
-	bool ended = false;
+	size_t k;
 
 	if (!p->initial)
 		return bad(e, "parameters[%zu].default: it is missing", i);
+	if (default_valid(p, m, &k))
+		return 0;
 	if (!p->count)
-		return manifest_element_valid(p, m, p->initial)
-			   ? 0
-			   : bad(e, "parameters[%zu].default: %s does not allow it itself", i, p->name);
-	for (size_t k = 0; k < p->count; k++) {
-		const uint8_t *element = p->initial + k * p->size;
-		bool unused = memcmp(element, zero, p->size) == 0;
-		/* A zero element is an unused one: none stands before one in use. */
-		if (!unused && (ended || !manifest_element_valid(p, m, element)))
-			return bad(e, "parameters[%zu].default[%zu]: %s does not allow it itself", i, k, p->name);
-		ended |= unused;
-	}
-	return 0;
+		return bad(e, "parameters[%zu].default: %s does not allow it itself", i, p->name);
+	return bad(e, "parameters[%zu].default[%zu]: %s does not allow it itself", i, k, p->name);
 }
 
 static int check_param(const struct manifest *m, size_t i, struct err *e)
@@ -483,6 +364,8 @@ static int check_param(const struct manifest *m, size_t i, struct err *e)
 
 	if (problem)
 		return bad(e, "parameters[%zu] (%s): %s", i, p->name, problem);
+	if (p->variable_count == 0)
+		return bad(e, "parameters[%zu] (%s): it has no variable", i, p->name);
 	for (size_t k = 0; k < i; k++)
 		if (strcmp(m->params[k].name, p->name) == 0)
 			return bad(e, "parameters[%zu].name: %s is there twice", i, p->name);

@@ -12,6 +12,6 @@ struct manifest_variant {
 };
 
 extern const struct manifest_variant manifest_variants[];
-enum { MANIFEST_VARIANT_COUNT = 143 };
+enum { MANIFEST_VARIANT_COUNT = 150 };
 
 #endif

@@ -64,7 +64,9 @@ static const struct numbered {
 
 static void add_another(json_t *array, const struct numbered *n, int i)
 {
-	json_t *last = json_array_get(array, json_array_size(array) - 1), *more = json_deep_copy(last);
+	/* The first field is a number: many of the last, a DNS message, would be no good event. */
+	size_t from = strcmp(n->name, "fields") == 0 ? 0 : json_array_size(array) - 1;
+	json_t *more = json_deep_copy(json_array_get(array, from));
 	char name[48];
 
 	snprintf(name, sizeof(name), "%s%05d", n->prefix ? n->prefix : "zz", i);

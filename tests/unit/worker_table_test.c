@@ -7,6 +7,7 @@
 #include <obs/event.h>
 
 #include "bundles/base/file.h"
+#include "bundles/fields.h"
 #include "loader/worker/kallsyms.h"
 #include "loader/worker/table.h"
 
@@ -195,6 +196,116 @@ static void line_that_could_be_too_long_is_refused(void **state)
 	assert_int_equal(e.code, ERR_MANIFEST_VALUE);
 }
 
+/* ---- what the gate lets through costs no event ---- */
+
+_Static_assert((int)EVENT_LINE_MAX_BYTES == (int)TABLE_LINE_MAX && (int)FIELD_MAX_WORDS == (int)TABLE_MAX_DEPTH,
+	       "the gate's are the worker's");
+
+static bool gate_takes(const struct manifest_field *fields, size_t count, uint32_t size)
+{
+	static const struct manifest m = {.name = (char *)"obs/x"};
+	const struct fields_part part = {fields, count, size, true};
+	struct fields_problem problem;
+
+	return !fields_problem("a.b", &part, 1, &m, &problem);
+}
+
+static void check_same(const struct manifest_field *fields, size_t count, uint32_t size, bool good)
+{
+	struct err e = ERR_INIT;
+	OWN(table) struct table *t = compile(fields, count, size, &e);
+
+	assert_int_equal(t != NULL, good);
+	assert_int_equal(gate_takes(fields, count, size), good);
+}
+
+static void gate_refuses_what_the_table_refuses(void **state)
+{
+	struct manifest_field log2 = {.name = (char *)"h",
+				      .offset = 16,
+				      .size = 8,
+				      .count = 64,
+				      .stride = 8,
+				      .kind = FIELD_UINT,
+				      .format = FORMAT_LOG2,
+				      .enum_index = -1,
+				      .length_field = -1};
+	struct manifest_field linear = log2;
+	const struct manifest_field deep[] = {UINT("a.b.c.d.e.f.g.h.i.j.k.l", 16, false)};
+	const struct manifest_field deeper[] = {UINT("a.b.c.d.e.f.g.h.i.j.k.l.m", 16, false)};
+	struct manifest_field dns[] = {UINT("x", 16, false), UINT("dns.answers", 17, false)};
+
+	(void)state;
+	check_same(&log2, 1, 600, true);
+	log2.count = 65;
+	check_same(&log2, 1, 600, false);
+	linear.format = FORMAT_LINEAR;
+	linear.step = INT64_MAX / 64;
+	check_same(&linear, 1, 600, true);
+	linear.base = INT64_MAX / 32;
+	check_same(&linear, 1, 600, false);
+	check_same(deep, 1, 24, true);
+	check_same(deeper, 1, 24, false);
+	dns[0].kind = FIELD_BYTES;
+	check_same(dns, 2, 24, true);
+	dns[0].format = FORMAT_DNS;
+	check_same(dns, 2, 24, false);
+	dns[1] = dns[0];
+	dns[1].name = (char *)"y";
+	check_same(dns, 2, 24, false);
+}
+
+/* Of each form as many as the gate lets through, in fields of one word and of twelve. */
+static void gate_never_expects_a_shorter_line(void **state)
+{
+	static char names[MANIFEST_MAX_FIELDS][2][48];
+	static const struct {
+		enum field_kind kind;
+		enum field_format format;
+		uint32_t size, count;
+	} forms[] = {
+	    {FIELD_UINT, FORMAT_PLAIN, 1, 8000}, {FIELD_UINT, FORMAT_PLAIN, 8, 0},
+	    {FIELD_INT, FORMAT_PLAIN, 8, 1000},  {FIELD_BOOL, FORMAT_PLAIN, 1, 1000},
+	    {FIELD_ENUM, FORMAT_PLAIN, 4, 1000}, {FIELD_CHARS, FORMAT_PLAIN, 1500, 0},
+	    {FIELD_CHARS, FORMAT_PLAIN, 8, 200}, {FIELD_BYTES, FORMAT_PLAIN, 0, 0},
+	    {FIELD_BYTES, FORMAT_HEX, 900, 3},   {FIELD_BYTES, FORMAT_IP, 16, 900},
+	    {FIELD_BYTES, FORMAT_MAC, 6, 900},   {FIELD_UINT, FORMAT_TIME, 8, 900},
+	    {FIELD_UINT, FORMAT_KSTACK, 8, 50},  {FIELD_UINT, FORMAT_LOG2, 4, 64},
+	    {FIELD_UINT, FORMAT_LINEAR, 4, 500}, {FIELD_BYTES, FORMAT_DNS, 64, 0},
+	    {FIELD_UINT, FORMAT_HEX, 8, 900},
+	};
+	struct manifest_field fields[MANIFEST_MAX_FIELDS];
+
+	(void)state;
+	for (size_t i = 0; i < MANIFEST_MAX_FIELDS; i++) {
+		snprintf(names[i][0], sizeof(names[i][0]), "f%zu", i);
+		snprintf(names[i][1], sizeof(names[i][1]), "a%zu.b.c.d.e.f.g.h.i.j.k.l", i);
+	}
+	for (size_t i = 0; i < 2 * ARRAY_LEN(forms); i++) {
+		size_t count = 0;
+		while (count < MANIFEST_MAX_FIELDS) {
+			fields[count] = (struct manifest_field){.name = names[count][i % 2],
+								.offset = 16,
+								.kind = forms[i / 2].kind,
+								.format = forms[i / 2].format,
+								.size = forms[i / 2].size,
+								.count = forms[i / 2].count,
+								.stride = forms[i / 2].count ? forms[i / 2].size : 0,
+								.step = forms[i / 2].format == FORMAT_LINEAR,
+								.enum_index = -1,
+								.length_field = -1};
+			if (!gate_takes(fields, count + 1, 32768))
+				break;
+			count++;
+		}
+		struct err e = ERR_INIT;
+		OWN(table) struct table *t = compile(fields, count, 32768, &e);
+		assert_true(count > 0);
+		if (!t)
+			fail_msg("form %zu, %zu fields: %s", i, count, e.frame[0]);
+	}
+}
+
 /* Every form of the golden manifest. */
 static void golden_event_is_shown_in_every_form(void **state)
 {
@@ -377,6 +488,8 @@ int main(void)
 	    cmocka_unit_test(colliding_names_are_refused),
 	    cmocka_unit_test(field_outside_the_record_is_refused),
 	    cmocka_unit_test(line_that_could_be_too_long_is_refused),
+	    cmocka_unit_test(gate_refuses_what_the_table_refuses),
+	    cmocka_unit_test(gate_never_expects_a_shorter_line),
 	    cmocka_unit_test(golden_event_is_shown_in_every_form),
 	    cmocka_unit_test(garbled_dns_is_left_out_and_makes_no_sense),
 	    cmocka_unit_test(enum_without_name_is_a_number_and_sign_follows_the_names),
