@@ -107,16 +107,15 @@ static int append(struct reading *r, struct texts *list, const char *text)
 	return 0;
 }
 
-static int get_texts(struct reading *r, json_t *object, const char *key, struct texts *out)
+static int get_texts(struct reading *r, json_t *object, const char *key, size_t max, struct texts *out)
 {
 	json_t *array = json_object_get(object, key), *item;
 	size_t i;
 
 	if (!array)
 		return 0;
-	if (!json_is_array(array) || json_array_size(array) > DEFINITION_MAX_ITEMS)
-		return refuse(r, ERR_DEFINITION_SYNTAX, key, "not an array of at most %d strings",
-			      DEFINITION_MAX_ITEMS);
+	if (!json_is_array(array) || json_array_size(array) > max)
+		return refuse(r, ERR_DEFINITION_SYNTAX, key, "not an array of at most %zu strings", max);
 	json_array_foreach(array, i, item)
 	{
 		if (!json_is_string(item) || json_string_length(item) == 0 || json_string_length(item) > 200)
@@ -222,7 +221,7 @@ static int read_sources(struct reading *r, json_t *root)
 	struct texts *sources = &r->d->sources;
 	char name[MANIFEST_IDENT_MAX + 1], before[MANIFEST_IDENT_MAX + 1] = "";
 
-	if (get_texts(r, root, "sources", sources))
+	if (get_texts(r, root, "sources", DEFINITION_MAX_ITEMS, sources))
 		return -1;
 	if (!json_object_get(root, "sources") && find_sources(r))
 		return -1;
@@ -250,7 +249,7 @@ static int read_arches(struct reading *r, json_t *root)
 	static const char *const known[] = {"aarch64", "x86_64"};
 	struct texts *arches = &r->d->arches;
 
-	if (get_texts(r, root, "arches", arches))
+	if (get_texts(r, root, "arches", DEFINITION_MAX_ITEMS, arches))
 		return -1;
 	if (!json_object_get(root, "arches"))
 		for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -268,18 +267,26 @@ static int read_arches(struct reading *r, json_t *root)
 
 /* ---- requirements ---- */
 
+/* One to three digits; NULL if there are none. */
+static const char *kernel_number(const char *text, uint32_t *out)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (digits == 0 || digits > 3)
+		return NULL;
+	*out = (uint32_t)strtoul(text, NULL, 10);
+	return text + digits;
+}
+
 static int read_kernel(struct reading *r, json_t *value)
 {
 	const char *text = json_string_value(value);
-	unsigned major, minor;
-	int used = 0;
 
-	/* NOLINTNEXTLINE(cert-err34-c): three digits cannot overflow */
-	if (!text || sscanf(text, "%3u.%3u%n", &major, &minor, &used) != 2 || text[used] || text[0] < '1' ||
-	    text[0] > '9')
+	/* Neither a sign nor a space, which strtoul would take. */
+	text = text && text[0] != '0' ? kernel_number(text, &r->d->kernel_major) : NULL;
+	text = text && *text == '.' ? kernel_number(text + 1, &r->d->kernel_minor) : NULL;
+	if (!text || *text)
 		return refuse(r, ERR_DEFINITION_VALUE, "kernel", "not of the form \"6.1\"");
-	r->d->kernel_major = major;
-	r->d->kernel_minor = minor;
 	return 0;
 }
 
@@ -302,11 +309,11 @@ static int read_requirements(struct reading *r, json_t *root)
 			return refuse(r, ERR_DEFINITION_SYNTAX, "btf", "not true or false");
 		r->d->needs_btf = json_is_true(value);
 	}
-	if (get_texts(r, requirements, "config", &r->d->config))
+	if (get_texts(r, requirements, "config", MANIFEST_MAX_CONFIG, &r->d->config))
 		return -1;
 	for (size_t i = 0; i < r->d->config.count; i++) {
 		const char *option = r->d->config.text[i];
-		if (strncmp(option, "CONFIG_", 7) != 0 ||
+		if (strncmp(option, "CONFIG_", 7) != 0 || !option[7] || strlen(option) > MANIFEST_IDENT_MAX ||
 		    option[strspn(option, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")])
 			return refuse(r, ERR_DEFINITION_VALUE, "config", "\"%s\" is no CONFIG_ name", option);
 	}
@@ -348,7 +355,8 @@ static int read_root(struct reading *r, json_t *root)
 		return refuse(r, ERR_DEFINITION_VALUE, "name", "not of the form namespace/name in [a-z0-9._-]");
 	if (!plain_word(d->version))
 		return refuse(r, ERR_DEFINITION_VALUE, "version", "only letters, digits and . _ + ~ -");
-	if (read_requirements(r, root) || read_arches(r, root) || get_texts(r, root, "include", &d->includes))
+	if (read_requirements(r, root) || read_arches(r, root) ||
+	    get_texts(r, root, "include", DEFINITION_MAX_ITEMS, &d->includes))
 		return -1;
 	for (size_t i = 0; i < d->includes.count; i++)
 		if (check_path(r, "include", d->includes.text[i]))
