@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bundles/fields.h"
+
 /* The header of every event is the loader's business: time and number. */
 enum { FIRST_MEMBER = 1 };
 
@@ -36,10 +38,22 @@ static int wrap_name(struct describing *d, const char *what, const char *name, s
 	return err_wrap(e, "%s: %s %s", place.text, what, name);
 }
 
-/* obs.lost and obs.bundle are what the daemon itself says: no bundle may speak for it. */
 static bool event_name_valid(const char *name)
 {
-	return describe_name_valid(name, true) && strcmp(name, "obs.lost") != 0 && strcmp(name, "obs.bundle") != 0;
+	return describe_name_valid(name, true) && fields_event_name_valid(name);
+}
+
+/* What a host would refuse of the whole event. */
+static int check_fields(const struct describing *d, const char *event, const struct fields_part *parts, size_t count,
+			struct err *e)
+{
+	struct fields_problem p;
+
+	if (!fields_problem(event, parts, count, d->m, &p))
+		return 0;
+	if (!p.part)
+		return err_set(e, ERR_BUILD_FIELD, "%s", p.text);
+	return err_set(e, ERR_BUILD_FIELD, "\"%s\": %s", p.part->fields[p.index].name, p.text);
 }
 
 /* ---- events ---- */
@@ -47,17 +61,16 @@ static bool event_name_valid(const char *name)
 static int event_id(struct describing *d, uint32_t type, uint32_t *out, struct err *e)
 {
 	const char *text;
-	uint64_t number;
-	int64_t value;
+	struct number id;
 
-	if (!object_tag(d->o->btf, type, -1, "id", &text) || !describe_number(d->o->btf, text, &value, &number) ||
-	    value < 0 || number > UINT32_MAX)
+	if (!object_tag(d->o->btf, type, -1, "id", &text) || !describe_number(d->o->btf, text, &id) || id.negative ||
+	    id.bits > UINT32_MAX)
 		return err_set(e, ERR_BUILD_OUTPUT, "its number (id=) is no 32-bit number nor an enumerator");
 	for (size_t i = 0; i < d->m->event_count; i++)
-		if (strcmp(d->m->events[i].object, d->object) == 0 && d->m->events[i].id == number)
+		if (strcmp(d->m->events[i].object, d->object) == 0 && d->m->events[i].id == id.bits)
 			return err_set(e, ERR_BUILD_OUTPUT, "events %s and this one have the same number %u",
-				       d->m->events[i].name, (unsigned)number);
-	*out = (uint32_t)number;
+				       d->m->events[i].name, (unsigned)id.bits);
+	*out = (uint32_t)id.bits;
 	return 0;
 }
 
@@ -69,6 +82,17 @@ static bool starts_with_header(const struct btf *btf, const struct btf_type *t)
 	const struct btf_type *first = describe_plain(btf, &id);
 	return first && btf_is_struct(first) && first->size == sizeof(struct obs_header) &&
 	       strcmp(describe_text(btf, first->name_off), "obs_header") == 0;
+}
+
+/* The least that a record has: up to a last member without a length, whatever padding the compiler puts behind it. */
+static uint32_t least_size(const struct btf *btf, const struct btf_type *t)
+{
+	unsigned last = btf_vlen(t) - 1;
+	uint32_t type = btf_members(t)[last].type;
+	const struct btf_type *plain = describe_plain(btf, &type);
+
+	return plain && btf_is_array(plain) && btf_array(plain)->nelems == 0 ? btf_member_bit_offset(t, last) / 8
+									     : t->size;
 }
 
 static int fill_event(struct describing *d, uint32_t type, const char *name, struct err *e)
@@ -92,13 +116,14 @@ static int fill_event(struct describing *d, uint32_t type, const char *name, str
 	if (!added)
 		return -1;
 	added->id = event.id;
-	added->size = t->size;
+	added->size = least_size(btf, t);
 	if (!(added->name = copy(name, e)) || !(added->object = copy(d->object, e)))
 		return -1;
-	struct field_table table = {&added->fields, &added->field_count, t->size, name, 0};
+	struct field_table table = {&added->fields, &added->field_count, added->size, name, 0};
 	if (describe_struct(d, &table, type, FIRST_MEMBER, "", 0, e))
 		return -1;
-	return describe_check_names(added->fields, added->field_count, NULL, 0, e);
+	const struct fields_part part = {added->fields, added->field_count, added->size, true};
+	return check_fields(d, name, &part, 1, e);
 }
 
 static int by_id(const void *a, const void *b)
@@ -165,13 +190,12 @@ static int sample_times(struct describing *d, const struct object_map *map, stru
 {
 	const struct btf *btf = d->o->btf;
 	const char *value;
-	uint64_t number = 0;
-	int64_t ignored;
+	struct number ms;
 
-	if (!object_tag(btf, map->def_type, -1, "interval_ms", &value) ||
-	    !describe_number(btf, value, &ignored, &number) || number < 100 || number > 3600000)
+	if (!object_tag(btf, map->def_type, -1, "interval_ms", &value) || !describe_number(btf, value, &ms) ||
+	    ms.bits < SAMPLE_MIN_MS || ms.bits > SAMPLE_MAX_MS)
 		return err_set(e, ERR_BUILD_OUTPUT, "interval_ms is not from 100 to 3600000");
-	out->interval_ms = (uint32_t)number;
+	out->interval_ms = (uint32_t)ms.bits;
 	out->only_changed = object_tag(btf, map->def_type, -1, "changed", &value);
 	out->clear = object_tag(btf, map->def_type, -1, "clear", &value);
 	if (!object_tag(btf, map->def_type, -1, "interval_param", &value))
@@ -206,8 +230,9 @@ static int describe_sample(struct describing *d, const struct object_map *map, s
 		return -1;
 	if (out->value_field_count == 0)
 		return err_set(e, ERR_BUILD_OUTPUT, "its value has no visible field");
-	return describe_check_names(out->key_fields, out->key_field_count, out->value_fields, out->value_field_count,
-				    e);
+	const struct fields_part parts[] = {{out->key_fields, out->key_field_count, keys.record_size, false},
+					    {out->value_fields, out->value_field_count, values.record_size, false}};
+	return check_fields(d, event, parts, ARRAY_LEN(parts), e);
 }
 
 static bool object_has_events(const struct describing *d)
@@ -220,8 +245,11 @@ static bool object_has_events(const struct describing *d)
 
 static int describe_output(struct describing *d, const struct object_map *map, const char *kind, struct err *e)
 {
-	struct manifest_output *out = manifest_grow(&d->m->outputs, &d->m->output_count, sizeof(*out), e);
+	struct manifest_output *out;
 
+	if (d->m->output_count >= MANIFEST_MAX_OUTPUTS)
+		return err_set(e, ERR_BUILD_OUTPUT, "more than %d outputs", MANIFEST_MAX_OUTPUTS);
+	out = manifest_grow(&d->m->outputs, &d->m->output_count, sizeof(*out), e);
 	if (!out)
 		return -1;
 	if (!(out->object = copy(d->object, e)) || !(out->map = copy(map->map.name, e)))

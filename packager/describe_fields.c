@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bundles/fields.h"
+
 enum { MEMBERS_MAX = 1024 }; /* of one table, with those of nested structs */
 
 /* What a member looks like once typedefs and array levels are off. */
@@ -64,10 +66,25 @@ static const char *enumerator_name(const struct btf *btf, const struct btf_type 
 	return describe_text(btf, btf_is_enum64(t) ? btf_enum64(t)[i].name_off : btf_enum(t)[i].name_off);
 }
 
-bool describe_number(const struct btf *btf, const char *text, int64_t *out, uint64_t *out_unsigned)
+static bool digits_number(const char *text, struct number *out)
+{
+	bool minus = text[0] == '-';
+	uint64_t number;
+	char *end;
+
+	errno = 0;
+	number = strtoull(text + minus, &end, 0);
+	if (errno || end[strspn(end, "uUlL")] || (minus && number > (uint64_t)INT64_MAX + 1))
+		return false;
+	out->negative = minus && number;
+	out->bits = minus ? 0 - number : number;
+	return true;
+}
+
+bool describe_number(const struct btf *btf, const char *text, struct number *out)
 {
 	size_t len = strlen(text);
-	char copy[64], *end;
+	char copy[64];
 
 	while (len >= 2 && text[0] == '(' && text[len - 1] == ')') {
 		text++;
@@ -77,28 +94,24 @@ bool describe_number(const struct btf *btf, const char *text, int64_t *out, uint
 		return false;
 	snprintf(copy, sizeof(copy), "%.*s", (int)len, text);
 	const char *digits = copy + (copy[0] == '-');
-	if (*digits >= '0' && *digits <= '9') {
-		errno = 0;
-		*out_unsigned = strtoull(digits, &end, 0);
-		if (errno || end[strspn(end, "uUlL")])
-			return false;
-		if (copy[0] == '-' && *out_unsigned > (uint64_t)INT64_MAX + 1)
-			return false;
-		*out = copy[0] == '-' ? (int64_t)(0 - *out_unsigned) : (int64_t)*out_unsigned;
-		if (copy[0] == '-')
-			*out_unsigned = (uint64_t)*out;
-		return true;
-	}
+	if (*digits >= '0' && *digits <= '9')
+		return digits_number(copy, out);
 	for (uint32_t id = 1; id < btf__type_cnt(btf); id++) {
 		const struct btf_type *t = btf__type_by_id(btf, id);
 		for (unsigned i = 0; btf_is_any_enum(t) && i < btf_vlen(t); i++)
 			if (strcmp(enumerator_name(btf, t, i), copy) == 0) {
-				*out = enumerator_value(t, i);
-				*out_unsigned = (uint64_t)*out;
+				out->bits = (uint64_t)enumerator_value(t, i);
+				out->negative = enumerator_value(t, i) < 0 && !(btf_is_enum64(t) && !btf_kflag(t));
 				return true;
 			}
 	}
 	return false;
+}
+
+bool describe_signed(const struct number *n, int64_t *out)
+{
+	*out = (int64_t)n->bits;
+	return n->negative || n->bits <= INT64_MAX;
 }
 
 static int add_enumerator(struct manifest_enum *target, const char *name, int64_t value, struct err *e)
@@ -106,9 +119,17 @@ static int add_enumerator(struct manifest_enum *target, const char *name, int64_
 	/* "obs_role__client" is shown as "client". */
 	for (const char *mark; (mark = strstr(name, "__")) && mark[2];)
 		name = mark + 2;
-	for (size_t i = 0; i < target->value_count; i++)
-		if (target->values[i].value == value || strcmp(target->values[i].name, name) == 0)
+	for (size_t i = 0; i < target->value_count; i++) {
+		const struct manifest_enumerator *known = &target->values[i];
+		if (known->value == value)
 			return 0; /* an alias: the first name stands */
+		if (strcmp(known->name, name) == 0)
+			return err_set(e, ERR_BUILD_FIELD, "enum %s would show both %lld and %lld as \"%s\"",
+				       target->name, (long long)known->value, (long long)value, name);
+	}
+	if (strlen(name) > MANIFEST_IDENT_MAX)
+		return err_set(e, ERR_BUILD_FIELD, "enum %s has a name of more than %d bytes", target->name,
+			       MANIFEST_IDENT_MAX);
 	if (target->value_count >= MANIFEST_MAX_ENUMERATORS)
 		return err_set(e, ERR_BUILD_FIELD, "enum %s has more than %d values", target->name,
 			       MANIFEST_MAX_ENUMERATORS);
@@ -142,8 +163,9 @@ int describe_enum(struct describing *d, uint32_t type, const char *name, int32_t
 {
 	const struct btf_type *t = btf__type_by_id(d->o->btf, type);
 	const char *own = describe_text(d->o->btf, t->name_off);
-	struct manifest_enum *added = manifest_grow(&d->m->enums, &d->m->enum_count, sizeof(*added), e);
+	struct manifest_enum *added;
 
+	added = manifest_grow(&d->m->enums, &d->m->enum_count, sizeof(*added), e);
 	if (!added)
 		return -1;
 	added->name = strdup(own[0] ? own : name);
@@ -163,6 +185,8 @@ int describe_enum(struct describing *d, uint32_t type, const char *name, int32_t
 		if (strcmp(d->m->enums[i].name, added->name) == 0)
 			return err_set(e, ERR_BUILD_FIELD, "two different enums are named %s", added->name);
 	}
+	if (last >= MANIFEST_MAX_ENUMS)
+		return err_set(e, ERR_BUILD_FIELD, "more than %d enums", MANIFEST_MAX_ENUMS);
 	*out = (int32_t)last;
 	return 0;
 }
@@ -312,11 +336,11 @@ static int named_enum(struct describing *d, const char *name, struct manifest_fi
 static int linear_field(const struct btf *btf, uint32_t owner, int component, struct manifest_field *f, struct err *e)
 {
 	const char *base, *step;
-	uint64_t ignored;
+	struct number from, by;
 
 	if (!object_tag(btf, owner, component, "base", &base) || !object_tag(btf, owner, component, "step", &step) ||
-	    !describe_number(btf, base, &f->base, &ignored) || !describe_number(btf, step, &f->step, &ignored) ||
-	    f->step < 1)
+	    !describe_number(btf, base, &from) || !describe_number(btf, step, &by) ||
+	    !describe_signed(&from, &f->base) || !describe_signed(&by, &f->step) || f->step < 1)
 		return err_set(e, ERR_BUILD_FIELD, "format linear needs base= and a step= of at least 1");
 	return 0;
 }
@@ -370,6 +394,11 @@ static int add_field(const struct field_table *table, const struct manifest_fiel
 		return err_set(e, ERR_BUILD_FIELD, "%s has more than %d fields", table->title, MANIFEST_MAX_FIELDS);
 	if (!describe_name_valid(f->name, true))
 		return err_set(e, ERR_BUILD_FIELD, "\"%s\" is not dotted lower case", f->name);
+	const char *problem = fields_name_problem(f->name);
+	if (!problem)
+		problem = fields_format_problem(f);
+	if (problem)
+		return err_set(e, ERR_BUILD_FIELD, "\"%s\": %s", f->name, problem);
 	struct manifest_field *added = manifest_grow(table->fields, table->count, sizeof(*added), e);
 	if (!added)
 		return -1;
@@ -539,38 +568,6 @@ int describe_scalar(struct describing *d, const struct field_table *table, uint3
 	if (add_field(table, &f, e)) {
 		free(f.name);
 		return -1;
-	}
-	return 0;
-}
-
-/* ---- names of one event ---- */
-
-static int check_pair(const struct manifest_field *a, const struct manifest_field *b, struct err *e)
-{
-	size_t len = strlen(a->name);
-
-	if (strcmp(a->name, b->name) == 0)
-		return err_set(e, ERR_BUILD_FIELD, "two fields are named \"%s\"", a->name);
-	/* A DNS message is no value: it becomes dns.question.name and others. */
-	if (a->format != FORMAT_DNS && strncmp(a->name, b->name, len) == 0 && b->name[len] == '.')
-		return err_set(e, ERR_BUILD_FIELD, "\"%s\" is a value and cannot hold \"%s\"", a->name, b->name);
-	return 0;
-}
-
-int describe_check_names(const struct manifest_field *a, size_t a_count, const struct manifest_field *b, size_t b_count,
-			 struct err *e)
-{
-	static const char *const taken[] = {"time", "event", "bundle", "host", "seq"};
-
-	for (size_t i = 0; i < a_count + b_count; i++) {
-		const struct manifest_field *f = i < a_count ? &a[i] : &b[i - a_count];
-		for (size_t k = 0; k < ARRAY_LEN(taken); k++)
-			if (strcmp(f->name, taken[k]) == 0)
-				return err_set(e, ERR_BUILD_FIELD, "\"%s\" is a name that every event has already",
-					       f->name);
-		for (size_t k = 0; k < a_count + b_count; k++)
-			if (k != i && check_pair(f, k < a_count ? &a[k] : &b[k - a_count], e))
-				return -1;
 	}
 	return 0;
 }

@@ -18,9 +18,17 @@ struct field_table {
 const struct btf_type *describe_plain(const struct btf *btf, uint32_t *id);
 const char *describe_text(const struct btf *btf, uint32_t offset);
 
+/* From -2^63 to 2^64 - 1. */
+struct number {
+	uint64_t bits; /* two's complement where negative */
+	bool negative;
+};
+
 /* A whole number: decimal, 0x, with sign and C suffixes, maybe in parentheses; or the name of an enumerator of the
- * object. wide: *out holds an unsigned 64-bit value. False if it is neither. */
-bool describe_number(const struct btf *btf, const char *text, int64_t *out, uint64_t *out_unsigned);
+ * object. False if it is neither. */
+bool describe_number(const struct btf *btf, const char *text, struct number *out);
+/* False: it does not fit, and *out is not it. */
+bool describe_signed(const struct number *n, int64_t *out);
 
 /* Index of an enum in the manifest, added if it is new. name: for anonymous ones. */
 MUST_CHECK int describe_enum(struct describing *d, uint32_t type, const char *name, int32_t *out, struct err *e);
@@ -31,9 +39,6 @@ MUST_CHECK int describe_struct(struct describing *d, struct field_table *table, 
 /* Adds one field for a whole type: a map's scalar key or value. variable: BTF VAR with its tags. */
 MUST_CHECK int describe_scalar(struct describing *d, const struct field_table *table, uint32_t type, uint32_t variable,
 			       const char *name, struct err *e);
-MUST_CHECK int describe_check_names(const struct manifest_field *a, size_t a_count, const struct manifest_field *b,
-				    size_t b_count, struct err *e);
-
 MUST_CHECK int describe_params(struct describing *d, struct err *e);
 
 /* "[a-z][a-z0-9_]*", joined by dots where dots is true. */

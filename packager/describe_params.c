@@ -31,33 +31,46 @@ static const char *tag(const struct describing *d, const struct variable *v, con
 	return object_tag(d->o->btf, v->var, -1, key, &value) ? value : NULL;
 }
 
+static int read_bounds(struct describing *d, const struct variable *v, struct number *min, struct number *max,
+		       struct err *e)
+{
+	const char *low = tag(d, v, "min"), *high = tag(d, v, "max");
+
+	if (!low || !high || !describe_number(d->o->btf, low, min) || !describe_number(d->o->btf, high, max))
+		return err_set(e, ERR_BUILD_PARAMETER, "its bounds are no numbers");
+	return 0;
+}
+
+static int bounds_problem(struct describing *d, const struct variable *v, const char *sign, struct err *e)
+{
+	return err_set(e, ERR_BUILD_PARAMETER, "bounds %s to %s do not fit %u %s bytes", tag(d, v, "min"),
+		       tag(d, v, "max"), v->t->size, sign);
+}
+
 static int unsigned_bounds(struct describing *d, const struct variable *v, struct manifest_param *p, struct err *e)
 {
-	const char *min = tag(d, v, "min"), *max = tag(d, v, "max");
 	uint64_t top = p->size == 8 ? UINT64_MAX : (1ULL << p->size * 8) - 1;
-	int64_t low, high;
+	struct number min, max;
 
-	if (!min || !max || !describe_number(d->o->btf, min, &low, &p->umin) ||
-	    !describe_number(d->o->btf, max, &high, &p->umax))
-		return err_set(e, ERR_BUILD_PARAMETER, "its bounds are no numbers");
-	if (min[0] == '-' || max[0] == '-' || p->umin > p->umax || p->umax > top)
-		return err_set(e, ERR_BUILD_PARAMETER, "bounds %s to %s do not fit %u unsigned bytes", min, max,
-			       p->size);
+	if (read_bounds(d, v, &min, &max, e))
+		return -1;
+	p->umin = min.bits;
+	p->umax = max.bits;
+	if (min.negative || max.negative || p->umin > p->umax || p->umax > top)
+		return bounds_problem(d, v, "unsigned", e);
 	return 0;
 }
 
 static int signed_bounds(struct describing *d, const struct variable *v, struct manifest_param *p, struct err *e)
 {
-	const char *min = tag(d, v, "min"), *max = tag(d, v, "max");
 	int64_t top = p->size == 8 ? INT64_MAX : (1LL << (p->size * 8 - 1)) - 1;
-	uint64_t low = 0, high = 0;
+	struct number min, max;
 
-	if (!min || !max || !describe_number(d->o->btf, min, &p->min, &low) ||
-	    !describe_number(d->o->btf, max, &p->max, &high))
-		return err_set(e, ERR_BUILD_PARAMETER, "its bounds are no numbers");
-	if ((min[0] != '-' && low > INT64_MAX) || (max[0] != '-' && high > INT64_MAX) || p->min > p->max ||
-	    p->max > top || p->min < -top - 1)
-		return err_set(e, ERR_BUILD_PARAMETER, "bounds %s to %s do not fit %u signed bytes", min, max, p->size);
+	if (read_bounds(d, v, &min, &max, e))
+		return -1;
+	if (!describe_signed(&min, &p->min) || !describe_signed(&max, &p->max) || p->min > p->max || p->max > top ||
+	    p->min < -top - 1)
+		return bounds_problem(d, v, "signed", e);
 	return 0;
 }
 
@@ -107,38 +120,6 @@ static int param_type(struct describing *d, const struct variable *v, struct man
 	}
 	p->kind = btf_int_encoding(t) & BTF_INT_SIGNED ? PARAM_INT : PARAM_UINT;
 	return p->kind == PARAM_INT ? signed_bounds(d, v, p, e) : unsigned_bounds(d, v, p, e);
-}
-
-static uint64_t load(const uint8_t *bytes, uint32_t size)
-{
-	uint64_t value = 0;
-
-	memcpy(&value, bytes, size); /* BPF objects and the hosts of obspkg are little-endian */
-	return value;
-}
-
-/* The default must be a value that an operator could set; zero elements of a list are unused. */
-static int check_initial(const struct manifest_param *p, struct err *e)
-{
-	for (uint32_t i = 0; i < (p->count ? p->count : 1); i++) {
-		const uint8_t *at = p->initial + (size_t)i * p->size;
-		bool bad = false;
-		if (p->kind == PARAM_UINT) {
-			uint64_t value = load(at, p->size);
-			bad = (value < p->umin || value > p->umax) && !(p->count && value == 0);
-		} else if (p->kind == PARAM_INT || p->kind == PARAM_ENUM) {
-			unsigned unused = 64 - p->size * 8;
-			int64_t value = (int64_t)(load(at, p->size) << unused) >> unused;
-			bad = (value < p->min || value > p->max) && !(p->count && value == 0);
-		} else if (p->kind == PARAM_BOOL) {
-			bad = at[0] > 1;
-		} else if (p->kind == PARAM_CHARS) {
-			bad = at[p->size - 1] != 0;
-		}
-		if (bad)
-			return err_set(e, ERR_BUILD_PARAMETER, "its default is out of its bounds");
-	}
-	return 0;
 }
 
 static char *copy(const char *text, struct err *e)
@@ -201,7 +182,8 @@ static int fill_param(struct describing *d, const struct variable *v, const uint
 	if (!p->initial)
 		return err_errno(e, ERR_NOMEM, "parameter");
 	memcpy(p->initial, bytes + v->offset, size);
-	return check_initial(p, e);
+	const char *problem = manifest_param_problem(p, d->m);
+	return problem ? err_set(e, ERR_BUILD_PARAMETER, "%s", problem) : 0;
 }
 
 static int add_param(struct describing *d, const struct variable *v, const uint8_t *bytes, struct err *e)

@@ -104,13 +104,25 @@ field "an unknown format" '__u32 x OBS_FORMAT("roman")'
 field "an address of wrong size" '__u8 x[5] OBS_FORMAT("ip")'
 field "a MAC of wrong size" '__u8 x[8] OBS_FORMAT("mac")'
 field "an upper-case name" '__u32 x OBS_AS("Process.Pid")'
-field "a name that is taken" '__u32 x OBS_AS("bundle")' 3
+field "a name that is taken" '__u32 x OBS_AS("bundle")'
+field "a name below one that is taken" '__u32 x OBS_AS("host.id")'
+field "a name of thirteen words" '__u32 x OBS_AS("a.b.c.d.e.f.g.h.i.j.k.l.m")'
+field "a log2 histogram of 65 slots" '__u64 x[65] OBS_FORMAT("log2")'
+field "two DNS messages" '__u8 q[9] OBS_FORMAT("dns"); __u8 a[9] OBS_FORMAT("dns")' 3
+field "a name that a DNS message is shown under" '__u8 q[9] OBS_FORMAT("dns"); __u32 x OBS_AS("dns.answers")' 3
+field "a name within that of a DNS message" '__u8 dns[9] OBS_FORMAT("dns"); __u32 x OBS_AS("dns.latency")' 3
+field "a line of more than 256 KiB" '__u8 x[12000]' 3
+field "enumerators shown alike" 'enum way { in__a = 1, out__a = 2 } x'
 field "a name within a value" '__u32 x OBS_AS("process.pid.more")' 3
 field "a length without member" 'char x[8] OBS_LENGTH("nowhere")'
 
 fresh header
 replace "$E2E_TMP/header/hello.bpf.c" 'struct obs_header header;' '__u64 header[2];'
 refused_at "an event without header" build.field 32 hello.bpf.c:3 header
+
+fresh daemon
+replace "$E2E_TMP/daemon/hello.bpf.c" hello.exec obs.exec
+refused_at "an event of the daemon's own family" build.output 32 hello.bpf.c:3 daemon
 
 fresh ids
 replace "$E2E_TMP/ids/hello.bpf.c" 'OBS_RING' 'struct other { struct obs_header header; } OBS_EVENT(other, 1, "hello.other");
@@ -122,13 +134,17 @@ param() {
 	fresh param
 	replace "$E2E_TMP/param/hello.bpf.c" 'SEC("tp_btf' "$2;
 SEC(\"tp_btf"
-	replace "$E2E_TMP/param/hello.bpf.c" 'if (!e)' 'if (!e || !every)'
+	replace "$E2E_TMP/param/hello.bpf.c" 'if (!e)' 'if (!e || !*(volatile char *)&every)'
 	refused_at "$1" build.parameter 32 hello.bpf.c:9 param
 }
 param "a parameter without bounds" 'volatile __u32 every SEC(".data.params") OBS_TAG("param=1") OBS_TAG("help=x") = 1'
 param "a parameter without help" 'volatile __u32 every SEC(".data.params") OBS_TAG("param=1") OBS_TAG("min=0") OBS_TAG("max=2") = 1'
 param "a default out of bounds" 'OBS_PARAM(__u32, every, 7, 1, 5, "x")'
 param "bounds that do not fit" 'OBS_PARAM(__u8, every, 7, 1, 500, "x")'
+param "a negative bound in parentheses" 'OBS_PARAM(__u64, every, 7, 1, (-5), "x")'
+param "a list of yes and no" 'OBS_PARAM_LIST(bool, every, 4, 0, 1, "", "x")'
+param "a list of more than 4096 bytes" 'OBS_PARAM_LIST(__u64, every, 513, 0, 1, "", "x")'
+param "a default with a gap" 'volatile __u32 every[3] SEC(".data.params") OBS_TAG("param=1") OBS_TAG("min=1") OBS_TAG("max=9") OBS_TAG("help=x") = {1, 0, 2}'
 param "a variable that is no parameter" 'volatile __u32 every SEC(".data.params") = 1'
 
 fresh program
@@ -163,6 +179,11 @@ definition "bad name" definition.value demo/hello demo/../hello
 definition "serial 0" definition.value '"serial": 1' '"serial": 0'
 definition "serial of 2^53" definition.value '"serial": 1' '"serial": 9007199254740992'
 definition "kernel" definition.value '"5.10"' '"5.10; reboot"'
+for kernel in 6.-1 '6. 1' +6.1 ' 6.1' 6 6. 6.1000 06.1; do
+	definition "kernel $kernel" definition.value '"5.10"' "\"$kernel\""
+done
+definition "65 options" definition.syntax '"5.10"' "\"5.10\", \"config\": [$(printf '"CONFIG_%d",' {1..64})\"CONFIG_X\"]"
+definition "an option without name" definition.value '"5.10"' '"5.10", "config": ["CONFIG_"]'
 definition "version" definition.value 1.0.0 '1.0.0 `id`'
 for control in '\n' '\t' '\u001b[31m' '\u007f' '\u009b'; do
 	definition "description with $control" definition.value 'Says hello' "Says${control}hello"
