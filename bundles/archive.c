@@ -174,17 +174,27 @@ static int reading_open(struct reading *r, struct err *e)
 	return 0;
 }
 
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	while (size && bytes[size - 1] == 0)
+		size--;
+	return size == 0;
+}
+
 /* Extension entries are found here, so that libarchive's parsers of pax and GNU attributes, which replace names and sizes,
- * do not run on them. */
+ * do not run on them. These go by the type alone, so that nothing but the types of POSIX gets there without the magic. */
 static int check_extension(const struct reading *r, struct err *e)
 {
+	static const char extensions[] = "ADKLMNSVXgx"; /* of pax, GNU tar, Solaris and star */
 	const uint8_t *header = r->tar + r->done;
 
-	if (r->size - r->done < BLOCK || memcmp(header + MAGIC_AT, "ustar", 5) != 0)
+	if (r->size - r->done < BLOCK || is_zero(header, BLOCK))
 		return 0;
 	uint8_t type = header[TYPE_AT];
 	if (type == '\0' || (type >= '0' && type <= '7'))
 		return 0;
+	if (memcmp(header + MAGIC_AT, "ustar", 5) != 0 && !strchr(extensions, type))
+		return err_set(e, ERR_ARCHIVE_MALFORMED, "the header at byte %zu is none of ustar", r->done);
 	return err_set(e, ERR_ARCHIVE_ENTRY_TYPE, "the entry at byte %zu: an extension of type 0x%02x", r->done, type);
 }
 

@@ -218,17 +218,26 @@ static void gnu_sparse(struct tar *t)
 	extended(t, 'S', OBJ_A, "x");
 }
 
-/* Without the magic, where the kind of an entry is looked at by libarchive alone. */
-static void old_pax_path(struct tar *t)
+/* Without the magic, which libarchive does not ask for before it looks at the type. */
+static void old_pax(struct tar *t, const char *attributes)
 {
-	static const char path[] = "27 path=obj/x86_64/a.bpf.o\n";
-
 	start(t);
-	tar_file(t, "PaxHeaders/a", path, strlen(path));
+	tar_file(t, "PaxHeaders/a", attributes, strlen(attributes));
 	tar_set(t, t->header, TAR_TYPE, "x", 1);
 	tar_set(t, t->header, TAR_MAGIC, "\0\0\0\0\0\0\0\0", 8);
 	objects(t);
 	tar_end(t);
+}
+
+static void old_pax_path(struct tar *t)
+{
+	old_pax(t, "27 path=obj/x86_64/a.bpf.o\n");
+}
+
+/* The parser of pax would refuse these as malformed. */
+static void old_pax_noise(struct tar *t)
+{
+	old_pax(t, "path=obj/x86_64/a.bpf.o\n");
 }
 
 static void gnu_magic(struct tar *t)
@@ -631,6 +640,7 @@ const struct archive_variant archive_variants[] = {
     REFUSED(gnu_long_link, ENTRY_TYPE),
     REFUSED(gnu_sparse, ENTRY_TYPE),
     REFUSED(old_pax_path, ENTRY_TYPE),
+    REFUSED(old_pax_noise, ENTRY_TYPE),
     REFUSED(gnu_magic, ENTRY_TYPE),
     REFUSED(gnu_sparse_gigabytes, ENTRY_TYPE),
     REFUSED(pax_sparse, ENTRY_TYPE),

@@ -12,7 +12,7 @@ struct archive_variant {
 };
 
 extern const struct archive_variant archive_variants[];
-enum { ARCHIVE_VARIANT_COUNT = 79 };
+enum { ARCHIVE_VARIANT_COUNT = 80 };
 
 /* The good bundle has a manifest, at least one signature and at least one object. Empty for a variant of no bytes. */
 void archive_variant(const struct archive_variant *v, const struct bundle_files *good, struct tar *t);
