@@ -2,8 +2,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -195,10 +197,32 @@ int file_sweep_at(int dir_fd, const char *folder, struct err *e)
 	return result;
 }
 
+/* What is no regular file is written into, a device for one. */
+static int write_into(const char *path, const void *data, size_t size, struct err *e)
+{
+	OWN_FD int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return err_errno(e, ERR_IO, "%s", path);
+	return file_write_fd(fd, data, size, e) ? err_wrap(e, "%s", path) : 0;
+}
+
 int file_write(const char *path, const void *data, size_t size, unsigned mode, struct err *e)
 {
+	char target[PATH_MAX];
+	struct stat st;
+
 	if (strcmp(path, "-") == 0)
 		return file_write_fd(STDOUT_FILENO, data, size, e) ? err_wrap(e, "standard output") : 0;
+	if (lstat(path, &st))
+		return file_replace_at(AT_FDCWD, path, data, size, mode, e);
+	if (S_ISLNK(st.st_mode)) {
+		if (stat(path, &st) || (S_ISREG(st.st_mode) && !realpath(path, target)))
+			return err_errno(e, ERR_IO, "what %s leads to", path);
+		path = S_ISREG(st.st_mode) ? target : path;
+	}
+	if (!S_ISREG(st.st_mode))
+		return write_into(path, data, size, e);
 	return file_replace_at(AT_FDCWD, path, data, size, mode, e);
 }
 

@@ -27,7 +27,8 @@ MUST_CHECK int file_write_fd(int fd, const void *data, size_t size, struct err *
 MUST_CHECK int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode,
 			       struct err *e);
 
-/* The same by path; "-" is standard output. */
+/* The same by path; "-" is standard output. Of a link, what it leads to is replaced; what is there and no regular file, a
+ * device or a pipe, is written into. */
 MUST_CHECK int file_write(const char *path, const void *data, size_t size, unsigned mode, struct err *e);
 
 /* Removes the temporaries that a crash left of file_replace_at in a folder below dir_fd; a missing folder has none. */

@@ -90,6 +90,13 @@ cp one.tar two.tar
 check "sign in place" "$OBSPKG" sign --key bob/signer.key --cert bob/signer.pem two.tar
 check "two are two" "$OBSPKG" verify --cert alice/signer.pem --cert bob/signer.pem --threshold 2 two.tar
 check "either is enough" "$OBSPKG" verify --cert bob/signer.pem two.tar
+cp plain.tar real.tar && ln -s real.tar latest.tar
+check "sign through a link" "$OBSPKG" sign --key bob/signer.key --cert bob/signer.pem latest.tar
+check "signs what it leads to" "$OBSPKG" verify --cert bob/signer.pem real.tar
+check_eq "and leaves the link" real.tar "$(readlink latest.tar)"
+ln -s /dev/null nowhere
+check "sign to a device" "$OBSPKG" sign --key bob/signer.key --cert bob/signer.pem plain.tar -o nowhere
+check "leaves it one" test -c nowhere -a -L nowhere
 check_eq "each signer is a file" "$(printf 'sig/%s.p7s\n' "$alice" "$bob" | sort | xargs)" "$(tar tf two.tar | grep ^sig/ | xargs)"
 check_eq "verify --json names signers and what was ignored" "$bob $alice signature.untrusted" \
 	"$("$OBSPKG" verify --json --cert bob/signer.pem two.tar | jq -r '[.signers[0].signer, .ignored[0].signer, .ignored[0].code] | join(" ")')"

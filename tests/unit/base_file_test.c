@@ -294,6 +294,60 @@ static void file_write_fd_over_short_writes_and_interrupts(void **state)
 	has(folder, "a", "a text of some length");
 }
 
+static void file_write_to_a_link_replaces_what_it_leads_to(void **state)
+{
+	const struct folder *folder = *state;
+	struct err e = ERR_INIT;
+	struct stat st;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/a", folder->path);
+	assert_int_equal(file_replace_at(folder->fd, "other", "old", 3, 0600, &e), 0);
+	assert_int_equal(symlinkat("other", folder->fd, "a"), 0);
+	assert_int_equal(file_write(path, "new", 3, 0640, &e), 0);
+	assert_int_equal(fstatat(folder->fd, "a", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	has(folder, "other", "new");
+	assert_int_equal(fstatat(folder->fd, "other", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(entries(folder), 2);
+	assert_int_equal(unlinkat(folder->fd, "other", 0), 0);
+	assert_int_equal(file_write(path, "new", 3, 0640, &e), -1);
+	assert_int_equal(e.errnum, ENOENT);
+	assert_int_equal(entries(folder), 1);
+}
+
+static void file_write_to_a_pipe_leaves_it_one(void **state)
+{
+	const struct folder *folder = *state;
+	struct err e = ERR_INIT;
+	char path[128], text[8] = {0};
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/a", folder->path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(symlinkat("a", folder->fd, "b"), 0);
+	OWN_FD int reader = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(file_write(path, "12", 2, 0644, &e), 0);
+	path[strlen(path) - 1] = 'b';
+	assert_int_equal(file_write(path, "34", 2, 0644, &e), 0);
+	assert_int_equal(read(reader, text, sizeof(text)), 4);
+	assert_string_equal(text, "1234");
+	assert_int_equal(fstatat(folder->fd, "a", &st, 0), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	assert_int_equal(fstatat(folder->fd, "b", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(S_ISLNK(st.st_mode));
+}
+
+static void file_write_to_a_folder_is_an_error(void **state)
+{
+	const struct folder *folder = *state;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(file_write(folder->path, "new", 3, 0644, &e), -1);
+	assert_int_equal(e.errnum, EISDIR);
+}
+
 static void file_sealed_cannot_change(void **state)
 {
 	struct err e = ERR_INIT;
@@ -363,6 +417,9 @@ int main(void)
 	    WITH_FOLDER(file_replace_at_without_exchange_new_file_stands),
 	    WITH_FOLDER(file_replace_at_a_folder_is_an_error),
 	    WITH_FOLDER(file_write_fd_over_short_writes_and_interrupts),
+	    WITH_FOLDER(file_write_to_a_link_replaces_what_it_leads_to),
+	    WITH_FOLDER(file_write_to_a_pipe_leaves_it_one),
+	    WITH_FOLDER(file_write_to_a_folder_is_an_error),
 	    WITH_FOLDER(file_sweep_at_removes_temporaries_only),
 	    cmocka_unit_test(file_sealed_cannot_change),
 	    WITH_FOLDER(file_check_sealed_of_other_files_refused),
