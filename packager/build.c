@@ -45,13 +45,13 @@ static void end_progress(void)
 	fputs("\r\033[K", stderr);
 }
 
+/* *signer stays NULL where nobody signs. */
 static int make_files(const struct options *o, const struct manifest *m, const struct built *built,
-		      struct bundle_files **out, struct err *e)
+		      struct bundle_files **out, struct cert **signer, struct err *e)
 {
 	OWN(bundle_files) struct bundle_files *files = NULL;
 	OWN(manifest) struct manifest *again = NULL;
 	OWN_FREE char *text = NULL;
-	OWN(cert) struct cert *signer = NULL;
 	size_t size = 0;
 
 	if (manifest_format(m, &text, &size, e))
@@ -64,7 +64,7 @@ static int make_files(const struct options *o, const struct manifest *m, const s
 	for (size_t i = 0; i < built->count; i++)
 		if (bundle_files_add(files, built->objects[i].path, built->objects[i].data, built->objects[i].size, e))
 			return -1;
-	if (o->signing.key && signing_add(&o->signing, &files, &signer, e))
+	if (o->signing.key && signing_add(&o->signing, &files, signer, e))
 		return -1;
 	*out = TAKE_PTR(files);
 	return 0;
@@ -93,6 +93,7 @@ static int run(const struct options *o, struct err *e)
 	OWN(manifest) struct manifest *m = NULL;
 	OWN(built) struct built *built = NULL;
 	OWN(bundle_files) struct bundle_files *files = NULL;
+	OWN(cert) struct cert *signer = NULL;
 	OWN_FREE uint8_t *tar = NULL;
 	bool tty = isatty(STDERR_FILENO);
 	int64_t created = 0;
@@ -103,8 +104,10 @@ static int run(const struct options *o, struct err *e)
 	int status = assemble(definition, created, tty ? show_progress : NULL, &m, &built, e);
 	if (tty)
 		end_progress();
-	if (status || make_files(o, m, built, &files, e) || archive_write(files, created, &tar, &size, e))
+	if (status || make_files(o, m, built, &files, &signer, e) || archive_write(files, created, &tar, &size, e))
 		return -1;
+	if (signer && signing_check(tar, size, signer, e))
+		return err_wrap(e, "%s", o->signing.cert);
 	return write_bundle(o, m, tar, size, e);
 }
 

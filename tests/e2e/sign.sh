@@ -145,6 +145,9 @@ openssl req -x509 -key offline/k.pem -days 30 -subj "/CN=web" -out offline/web.p
 openssl cms -sign -binary -outform DER -in manifest.json -signer offline/web.pem -inkey offline/k.pem -out offline/web.p7s
 check_refused "a certificate for something else" certificate.usage 11 "$OBSPKG" sign --attach offline/web.p7s plain.tar -o no.tar
 check "none of these wrote anything" test ! -e no.tar
+check_refused "build signs nothing that a host would refuse" certificate.usage 11 "$OBSPKG" build \
+	"$E2E_ROOT/docs/examples/hello" --key offline/k.pem --cert offline/web.pem -o no.tar
+check "and writes nothing then" test ! -e no.tar
 
 # ---- an offline root above the signers ----
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -days 30 -subj "/CN=root" \
