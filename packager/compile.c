@@ -1,82 +1,24 @@
 #include "packager/packager.h"
 
-#include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bundles/base/file.h"
+#include "packager/tools.h"
 
 enum { ARGUMENTS_MAX = 320 };
 
 struct compiler {
 	const struct definition *definition;
 	char folder[PATH_MAX]; /* temporary; headers/ in it is a link to the headers for authors */
-	const char *clang, *strip;
+	struct tools *tools;
+	char *clang, *strip; /* absolute */
 };
-
-/* ---- running a tool ---- */
-
-/* What a tool sees of the environment: nothing that could change its output (CPATH, CCC_OVERRIDE_OPTIONS, LANG, ...). */
-static void exec_tool(char *const *argv, const char *cwd, int out_fd, int failed_fd)
-{
-	static char path[PATH_MAX + 8], tmp[PATH_MAX + 8];
-	static char locale[] = "LC_ALL=C", home[] = "HOME=/nonexistent";
-	const char *from = getenv("PATH"), *tmp_from = getenv("TMPDIR");
-	char *environment[] = {path, locale, home, tmp, NULL};
-
-	snprintf(path, sizeof(path), "PATH=%s", from ? from : "/usr/local/bin:/usr/bin:/bin");
-	snprintf(tmp, sizeof(tmp), "TMPDIR=%s", tmp_from ? tmp_from : "/tmp");
-	if (dup2(out_fd, STDOUT_FILENO) >= 0 && (!cwd || chdir(cwd) == 0))
-		execvpe(argv[0], argv, environment);
-	int errnum = errno;
-	if (write(failed_fd, &errnum, sizeof(errnum)) < 0)
-		_exit(126);
-	_exit(127);
-}
-
-static int wait_for(pid_t pid, int *status, struct err *e)
-{
-	while (waitpid(pid, status, 0) < 0)
-		if (errno != EINTR)
-			return err_errno(e, ERR_IO, "waitpid");
-	return 0;
-}
-
-/* Runs argv in cwd with standard output to out_fd. A tool that cannot be started is ERR_BUILD_TOOL, one that fails is
- * ERR_BUILD_COMPILER. */
-static int run_tool(char *const *argv, const char *cwd, int out_fd, struct err *e)
-{
-	int pipe_fd[2], errnum = 0, status;
-
-	if (pipe2(pipe_fd, O_CLOEXEC))
-		return err_errno(e, ERR_IO, "pipe");
-	OWN_FD int from_child = pipe_fd[0];
-	OWN_FD int to_parent = pipe_fd[1];
-	pid_t pid = fork();
-	if (pid < 0)
-		return err_errno(e, ERR_IO, "fork");
-	if (pid == 0)
-		exec_tool(argv, cwd, out_fd, to_parent);
-	close(TAKE_FD(to_parent));
-	ssize_t n = read(from_child, &errnum, sizeof(errnum)); /* ends at exec */
-	if (wait_for(pid, &status, e))
-		return -1;
-	if (n == (ssize_t)sizeof(errnum)) {
-		errno = errnum;
-		return err_errno(e, ERR_BUILD_TOOL, "%s cannot be started", argv[0]);
-	}
-	if (WIFSIGNALED(status))
-		return err_set(e, ERR_BUILD_TOOL, "%s was killed by signal %d", argv[0], WTERMSIG(status));
-	if (WEXITSTATUS(status))
-		return err_set(e, ERR_BUILD_COMPILER, "%s ended with status %d", argv[0], WEXITSTATUS(status));
-	return 0;
-}
 
 /* ---- headers ---- */
 
@@ -102,21 +44,17 @@ static int find_headers(char *out, struct err *e)
 	if (slash)
 		*slash = '\0';
 	const char *given = getenv("OBS_INCLUDE");
-	if (given && has_headers(given) && realpath(given, out))
-		return 0;
+	if (given && given[0]) {
+		if (has_headers(given) && realpath(given, out))
+			return 0;
+		return err_errno(e, ERR_BUILD_TOOL, "OBS_INCLUDE=%s: no <obs/obs.h> in it", given);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(beside); i++) {
 		snprintf(candidate, sizeof(candidate), "%s%s", self, beside[i]);
 		if (has_headers(candidate) && realpath(candidate, out))
 			return 0;
 	}
 	return err_set(e, ERR_BUILD_TOOL, "<obs/obs.h> is neither in the source tree nor installed beside %s", self);
-}
-
-static const char *tool(const char *variable, const char *fallback)
-{
-	const char *name = getenv(variable);
-
-	return name && name[0] ? name : fallback;
 }
 
 int compiler_new(const struct definition *definition, struct compiler **out, struct err *e)
@@ -128,9 +66,8 @@ int compiler_new(const struct definition *definition, struct compiler **out, str
 	if (!c)
 		return err_errno(e, ERR_NOMEM, "compiler");
 	c->definition = definition;
-	c->clang = tool("CLANG", "clang");
-	c->strip = tool("LLVM_STRIP", "llvm-strip");
-	if (find_headers(headers, e))
+	if (tools_new(&c->tools, e) || tools_find(c->tools, "CLANG", "clang", &c->clang, e) ||
+	    tools_find(c->tools, "LLVM_STRIP", "llvm-strip", &c->strip, e) || find_headers(headers, e))
 		return -1;
 	/* A '=' would end the name in -ffile-prefix-map. */
 	if (!tmp || tmp[0] != '/' || strchr(tmp, '=') || strlen(tmp) > PATH_MAX - 64)
@@ -148,36 +85,45 @@ int compiler_new(const struct definition *definition, struct compiler **out, str
 	return 0;
 }
 
+/* Also what a compiler leaves there that was ended. */
+static void remove_folder(const char *folder)
+{
+	DIR *dir = opendir(folder);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	rmdir(folder);
+}
+
 void compiler_free(struct compiler **compiler)
 {
-	static const char *const left[] = {"headers", "object.o", "version"};
 	struct compiler *c = TAKE_PTR(*compiler);
-	char path[PATH_MAX + 16];
 
 	if (!c)
 		return;
-	for (size_t i = 0; c->folder[0] && i < ARRAY_LEN(left); i++) {
-		snprintf(path, sizeof(path), "%s/%s", c->folder, left[i]);
-		unlink(path);
-	}
 	if (c->folder[0])
-		rmdir(c->folder);
+		remove_folder(c->folder);
+	tools_free(&c->tools);
+	free(c->clang);
+	free(c->strip);
 	free(c);
 }
 
 int compiler_version(const struct compiler *compiler, char *dst, size_t size, struct err *e)
 {
-	char path[PATH_MAX + 16], option[] = "--version", name[PATH_MAX];
+	char path[PATH_MAX + 16], option[] = "--version", *name = compiler->clang;
 	char *argv[] = {name, option, NULL};
 	OWN_FREE uint8_t *said = NULL;
 	size_t said_size = 0;
 
-	snprintf(name, sizeof(name), "%s", compiler->clang);
 	snprintf(path, sizeof(path), "%s/version", compiler->folder);
 	OWN_FD int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_errno(e, ERR_IO, "%s", path);
-	int status = run_tool(argv, NULL, fd, e);
+	int status = tools_run(compiler->tools, argv, NULL, fd, e);
 	unlink(path);
 	if (status)
 		return -1;
@@ -259,10 +205,10 @@ static void clang_arguments(struct invocation *a, const struct compiler *c, cons
 	argument(a, "%s", source);
 }
 
-static int run_arguments(struct invocation *a, const char *cwd, struct err *e)
+static int run_arguments(const struct compiler *c, struct invocation *a, const char *cwd, struct err *e)
 {
 	int status = a->failed ? err_set(e, ERR_LIMIT, "too many arguments for %s", a->argv[0])
-			       : run_tool(a->argv, cwd, STDERR_FILENO, e);
+			       : tools_run(c->tools, a->argv, cwd, STDERR_FILENO, e);
 
 	arguments_clear(a);
 	return status;
@@ -276,12 +222,12 @@ int compiler_run(const struct compiler *compiler, const char *source, const char
 
 	snprintf(path, sizeof(path), "%s/object.o", compiler->folder);
 	clang_arguments(&compile, compiler, source, arch);
-	if (run_arguments(&compile, compiler->definition->folder, e))
+	if (run_arguments(compiler, &compile, compiler->definition->folder, e))
 		return err_wrap(e, "%s for %s", source, arch);
 	argument(&strip, "%s", compiler->strip);
 	argument(&strip, "-g");
 	argument(&strip, "%s", path);
-	if (run_arguments(&strip, NULL, e))
+	if (run_arguments(compiler, &strip, NULL, e))
 		return err_wrap(e, "%s for %s", source, arch);
 	int status = file_read(path, BUNDLE_OBJECT_MAX_BYTES, ERR_LIMIT, out, out_size, e);
 	unlink(path);

@@ -36,12 +36,12 @@ void definition_free(struct definition **definition);
 /* "sub/exec.bpf.c" is object "exec". name has room for MANIFEST_IDENT_MAX + 1. False if that is no object name. */
 bool definition_object_name(const char *source, char *name);
 
-/* ---- compile.c: clang and llvm-strip, by fork and exec; no shell ---- */
+/* ---- compile.c: clang and llvm-strip ---- */
 
 struct compiler; /* a private temporary folder, gone with it */
 
-/* Finds the headers for authors: beside the build tree of the running executable, or where it is installed.
- * ERR_BUILD_TOOL, ERR_IO. */
+/* Finds the tools, and the headers for authors: in OBS_INCLUDE, or else beside the build tree of the running executable, or
+ * where it is installed. Until compiler_free, signals that end this process wait: see tools.h. ERR_BUILD_TOOL, ERR_IO. */
 MUST_CHECK int compiler_new(const struct definition *definition, struct compiler **out, struct err *e);
 void compiler_free(struct compiler **compiler);
 
@@ -72,7 +72,7 @@ struct describing {
 	const struct definition *definition;
 	const char *source, *object; /* file, object name */
 	const struct object *o;
-	struct manifest *m; /* gets events, outputs, params, enums */
+	struct manifest *m; /* its head is there; gets events, outputs, params, enums */
 };
 
 /* Adds what one object says. ERR_BUILD_FIELD, ERR_BUILD_OUTPUT, ERR_BUILD_PARAMETER, each with its place. */

@@ -163,6 +163,42 @@ refused_at "the date of the build" build.compiler 31 "hello.bpf.c:15" date
 fresh tool
 check_refused "no compiler" build.tool 31 env CLANG=/nonexistent "$OBSPKG" build "$E2E_TMP/tool" -o "$E2E_TMP/x.tar"
 
+check_refused "no headers in OBS_INCLUDE" build.tool 31 env OBS_INCLUDE="$E2E_TMP/tool" "$OBSPKG" build "$E2E_TMP/tool" -o "$E2E_TMP/x.tar"
+
+# ---- tools are the user's, never the author's ----
+fresh author
+mkdir -p "$E2E_TMP/author/bin" "$E2E_TMP/user/bin"
+printf '#!/bin/sh\ntouch "%s"\nexit 1\n' "$E2E_TMP/ran" >"$E2E_TMP/author/bin/clang"
+chmod +x "$E2E_TMP/author/bin/clang"
+cp "$E2E_TMP/author/bin/clang" "$E2E_TMP/author/bin/helper"
+ln -s "$(command -v clang)" "$E2E_TMP/user/bin/clang"
+# A tool that calls another by its name alone.
+printf '#!/bin/sh\nhelper 2>/dev/null; exec "%s" "$@"\n' "$(command -v clang)" >"$E2E_TMP/user/bin/calling"
+chmod +x "$E2E_TMP/user/bin/calling"
+cd "$E2E_TMP/user"
+check "CLANG is relative to the working folder" env CLANG=bin/clang "$OBSPKG" build ../author -o named.tar
+check "and PATH" env PATH="bin:$PATH" "$OBSPKG" build ../author -o path.tar
+check "and the PATH of tools" env PATH="bin:$PATH" CLANG=calling "$OBSPKG" build ../author -o calling.tar
+check "nothing of the author's ran" test ! -e "$E2E_TMP/ran"
+cd "$E2E_ROOT"
+
+# ---- a build that is ended leaves nothing ----
+printf '#!/bin/sh\ncase $1 in --version) exec clang "$@";; esac\n: >"%s"\nexec sleep 60\n' "$E2E_TMP/sleeps" >"$E2E_TMP/user/bin/slow"
+chmod +x "$E2E_TMP/user/bin/slow"
+for signal in INT TERM HUP; do
+	rm -f "$E2E_TMP/sleeps"
+	env --default-signal="$signal" TMPDIR="$E2E_TMP/tmp" CLANG="$E2E_TMP/user/bin/slow" \
+		"$OBSPKG" build "$E2E_TMP/one" -o "$E2E_TMP/ended.tar" 2>/dev/null &
+	pid=$!
+	check "a compiler runs" wait_for 20 test -e "$E2E_TMP/sleeps"
+	check "in a temporary folder" test -n "$(ls "$E2E_TMP/tmp")"
+	kill "-$signal" "$pid"
+	status=0
+	wait "$pid" || status=$?
+	check_eq "SIG$signal ends a build" $((128 + $(kill -l "$signal"))) "$status"
+	check_eq "and leaves nothing of it" "" "$(ls "$E2E_TMP/tmp")"
+done
+
 # ---- definitions: data, whatever they look like ----
 # definition NAME CODE FROM TO
 definition() {
