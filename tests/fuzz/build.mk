@@ -18,7 +18,7 @@ fuzz/archive_reach := bundles/archive.c bundles/files.c
 
 fuzz/manifest_libs := bundles base
 fuzz/manifest_pkgs := jansson libcrypto
-fuzz/manifest_reach := bundles/base/json.c $(filter bundles/manifest%,$(bundles_src))
+fuzz/manifest_reach := bundles/base/json.c bundles/fields.c $(filter bundles/manifest%,$(bundles_src))
 
 keys_fuzz_pkgs := libbpf libelf zlib libcrypto libarchive jansson
 fuzz/cms_libs := keys bundles base
