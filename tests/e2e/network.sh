@@ -62,16 +62,14 @@ play 10.77.0.2 7000 100 100 crash
 check_field close_reset_by_server 'remote received' ".event == \"tcp.close\" and $(client)" '"\(.tcp.closed_by) \(.tcp.reset)"'
 
 # ---- a SYN-ACK that goes astray, until one was sent again ----
-mac=$(ip -n "$NET_A" -j link show veth0 | jq -r '.[0].address')
-answers_go_to() { ip -n "$NET_B" neigh replace 10.77.0.1 lladdr "$1" nud permanent dev veth0; }
 counted() { "${IN_B[@]}" nstat -asz "$1" | awk -v name="$1" '$1 == name {print $2}'; }
 synack_again() { [ "$(counted TcpExtTCPSynRetrans)" -gt "$synacks" ]; }
 synacks=$(counted TcpExtTCPSynRetrans) again=$(counted TcpRetransSegs)
-answers_go_to 02:00:00:00:00:01
+astray
 "${IN_A[@]}" python3 "$TOOLS/tcp_play.py" play 10.77.0.2 7000 100 200 >"$E2E_TMP/astray" &
 ASTRAY=$!
 check synack_is_sent_again wait_for 10 synack_again
-answers_go_to "$mac"
+arriving
 wait "$ASTRAY"
 PLAY_PORT=$(head -n 1 "$E2E_TMP/astray")
 wait_for 5 seen 1 ".event == \"tcp.close\" and $(server)" || true
@@ -88,13 +86,6 @@ check_field synack_counted_for_connection "$again 200 100" ".event == \"tcp.clos
 "${IN_A[@]}" sysctl -qw net.ipv4.tcp_syn_retries=1
 ip -n "$NET_A" route add 10.99.0.0/24 via 10.77.0.2 # B does not forward: silence
 ip -n "$NET_A" route add unreachable 10.98.0.0/24
-attempt() {
-	"${IN_A[@]}" python3 -c 'import socket, sys
-try: socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))
-except OSError: pass' "$1" "$2" "${3:-10}" &
-	ATTEMPT=$!
-	wait "$ATTEMPT" || true
-}
 check_failed() {
 	check_field "failed_$1" "$2 $ATTEMPT" ".event == \"tcp.connect_failed\" and .network.peer.port == $3" \
 		'"\(.error.type) \(.process.pid)"'

@@ -41,11 +41,7 @@ at_b() { printf '.network.local.port == %s and .network.peer.port == %s' "$1" "$
 closed() { printf '.event == "tcp.close" and %s' "$1"; }
 ending='"\(.process.pid) \(.tcp.closed_by) \(.tcp.reset) \(.error.type)"'
 
-# What B sends to A goes astray.
-mac=$(ip -n "$NET_A" -j link show veth0 | jq -r '.[0].address')
-answers_go_to() { ip -n "$NET_B" neigh replace 10.77.0.1 lladdr "$1" nud permanent dev veth0; }
-answers_go_to "$mac"
-astray() { answers_go_to 02:00:00:00:00:01; }
+arriving
 
 # ---- connect() again, to learn what became of the first: one failure, not two ----
 turns again "${IN_A[@]}"
@@ -69,7 +65,7 @@ astray # so that the other end does not know yet
 tell late.b close
 tell late.a send 100
 check_field late_data_is_answered "${PID[late.b]} local sent null" "$(closed "$(at_b 7510)")" "$ending"
-answers_go_to "$mac"
+arriving
 late=".event == \"tcp.reset\" and .network.local.port == 7510"
 # The listener sends another, for the data when it comes again.
 check_seen late_reset_has_its_process 1 "$late and .network.io.direction == \"transmit\" and .tcp.state == \"close\" and .process.pid == ${PID[late.b]}"
@@ -81,14 +77,14 @@ astray
 tell crossing.b close
 tell crossing.a abort
 check_field crossing_reset_is_received "${PID[crossing.b]} local received reset" "$(closed "$(at_b 7511)")" "$ending"
-answers_go_to "$mac"
+arriving
 
 # ---- the kernel gives up: keepalive ----
 connected silent 7512
 tell silent.b keepalive
 astray
 check_field silent_is_reset "${PID[silent.b]} local sent timed_out" "$(closed "$(at_b 7512)")" "$ending"
-answers_go_to "$mac"
+arriving
 
 # ---- a fast open that is accepted, and ends before its handshake ----
 "${IN_A[@]}" sysctl -qw net.ipv4.tcp_fastopen=$((1 | 4))
@@ -105,7 +101,7 @@ tell fast.b close # with 100 bytes unread
 fast='.network.local.port == 7513'
 check_seen fast_accept 1 ".event == \"tcp.accept\" and $fast"
 check_field fast_close "${PID[fast.b]} local sent null" ".event == \"tcp.close\" and $fast" "$ending"
-answers_go_to "$mac"
+arriving
 
 # ---- what could not be sent again was not: the kernel tells of it since 6.17 ----
 connected routeless 7514
@@ -116,7 +112,7 @@ tell routeless.a send 100
 ip -n "$NET_A" route del 10.77.0.0/24 dev veth0
 check routeless_tries wait_for 10 backoff
 ip -n "$NET_A" route add 10.77.0.0/24 dev veth0 src 10.77.0.1
-answers_go_to "$mac"
+arriving
 tell routeless.a close
 routeless=$(closed ".network.local.port == $PORT_A and .network.peer.port == 7514")
 check_seen routeless_ends 1 "$routeless"

@@ -34,6 +34,20 @@ namespaces_make() {
 	ip -n "$NET_B" link set veth0 up
 }
 
+# What B sends to A goes astray, until it arrives again.
+answers_go_to() { ip -n "$NET_B" neigh replace 10.77.0.1 lladdr "$1" nud permanent dev veth0; }
+astray() { answers_go_to 02:00:00:00:00:01; }
+arriving() { answers_go_to "$(ip -n "$NET_A" -j link show veth0 | jq -r '.[0].address')"; }
+
+# attempt ADDRESS PORT [SECONDS]: a connection that fails; $ATTEMPT is its process.
+attempt() {
+	"${IN_A[@]}" python3 -c 'import socket, sys
+try: socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))
+except OSError: pass' "$1" "$2" "${3:-10}" &
+	ATTEMPT=$!
+	wait "$ATTEMPT" || true
+}
+
 # The signed bundle, trusted and installed in a fresh daemon; its events in $EVENTS from then on.
 network_install() {
 	make_signer ci
