@@ -35,7 +35,7 @@ bool fields_event_name_valid(const char *name);
 /* Most bytes of the JSON that a field becomes, without its name; names: its enum, or NULL. */
 size_t fields_text_max(const struct manifest_field *f, const struct manifest_enum *names);
 
-/* What is shown of a DNS message, in place of the field that holds it. */
+/* What is shown of a DNS message, in place of the field that holds it: question, its type, answers, code. */
 enum { FIELDS_DNS_COUNT = 4 };
 extern const char *const fields_dns_names[FIELDS_DNS_COUNT];
 

@@ -46,7 +46,7 @@ int stream_new(struct worker_stats *stats, const char *host, struct stream **out
 	s->stats = stats;
 	s->host = strdup(host);
 	s->host_json = malloc(strlen(host) * JSON_TEXT_GROWTH + 3 + JSON_SLACK);
-	s->line = malloc(TABLE_LINE_MAX + JSON_SLACK);
+	s->line = malloc(EVENT_LINE_MAX_BYTES + JSON_SLACK);
 	if (!s->host || !s->host_json || !s->line)
 		return err_errno(e, ERR_NOMEM, "stream");
 	*json_put_string(s->host_json, (const uint8_t *)host, strlen(host)) = '\0';

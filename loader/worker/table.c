@@ -4,6 +4,8 @@
 #include <obs/event.h>
 #include <string.h>
 
+#include "bundles/fields.h"
+
 enum step_op {
 	STEP_LITERAL,
 	STEP_VALUE,
@@ -89,7 +91,7 @@ static int tree_add(struct tree *t, const struct field_name *f, int index, struc
 		size_t size = strcspn(key, ".");
 		bool leaf = key[size] == '\0';
 		int child = child_find(t, at, key, size);
-		if (size == 0 || depth >= TABLE_MAX_DEPTH)
+		if (size == 0 || depth >= FIELD_MAX_WORDS)
 			return err_set(e, ERR_MANIFEST_VALUE, "field %s: empty or nested too deeply", f->name);
 		if (child >= 0 && (leaf || t->nodes[child].field >= 0))
 			return err_set(e, ERR_MANIFEST_VALUE,
@@ -271,19 +273,12 @@ static int field_add(struct table *t, const char *name, const struct value *v, s
 
 static int dns_add(struct table *t, struct value v, struct err *e)
 {
-	static const struct {
-		enum value_op op;
-		const char *name;
-	} parts[] = {
-	    {VALUE_DNS_NAME, "dns.question.name"},
-	    {VALUE_DNS_TYPE, "dns.question.type"},
-	    {VALUE_DNS_ANSWERS, "dns.answers"},
-	    {VALUE_DNS_CODE, "dns.response_code"},
-	};
+	static const enum value_op ops[FIELDS_DNS_COUNT] = {VALUE_DNS_NAME, VALUE_DNS_TYPE, VALUE_DNS_ANSWERS,
+							    VALUE_DNS_CODE};
 
-	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-		v.op = parts[i].op;
-		if (field_add(t, parts[i].name, &v, e))
+	for (size_t i = 0; i < FIELDS_DNS_COUNT; i++) {
+		v.op = ops[i];
+		if (field_add(t, fields_dns_names[i], &v, e))
 			return -1;
 	}
 	t->dns = &t->fields[t->field_count - 1].value;
@@ -384,9 +379,9 @@ static int measure(struct table *t, struct err *e)
 	for (size_t i = 0; i < t->step_count; i++)
 		if (t->steps[i].op == STEP_VALUE)
 			total += value_write_max(&t->steps[i].value);
-	if (total > TABLE_LINE_MAX)
+	if (total > EVENT_LINE_MAX_BYTES)
 		return err_set(e, ERR_MANIFEST_VALUE, "a line could be of %zu bytes, more than %d", total,
-			       TABLE_LINE_MAX);
+			       EVENT_LINE_MAX_BYTES);
 	t->line_max = total;
 	return 0;
 }
@@ -496,7 +491,7 @@ static char *format_value(const struct table *t, const struct step *s, struct va
 char *table_format(const struct table *t, struct value_env *env, uint64_t seq, const uint8_t *record, size_t size,
 		   char *p)
 {
-	char *opened[TABLE_MAX_DEPTH + 1] = {NULL};
+	char *opened[FIELD_MAX_WORDS + 1] = {NULL};
 	unsigned depth = 0;
 	struct obs_header header;
 

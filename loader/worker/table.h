@@ -6,7 +6,7 @@
  * them does. Text between values is prepared, so that a line is copies of literals and values.
  *
  * Refused (ERR_MANIFEST_VALUE, with the field's name): a name that is both a value and a prefix, a name given twice, a
- * name that collides with the envelope, a field outside its record, and a table whose line could pass TABLE_LINE_MAX.
+ * name that collides with the envelope, a field outside its record, and a table whose line could pass EVENT_LINE_MAX_BYTES.
  */
 #ifndef OBS_WORKER_TABLE_H
 #define OBS_WORKER_TABLE_H
@@ -14,8 +14,6 @@
 #include "loader/worker/value.h"
 
 enum {
-	TABLE_LINE_MAX = 256 << 10,
-	TABLE_MAX_DEPTH = 12,                        /* nested objects */
 	TABLE_MAX_RECORD = 2 * EVENT_MAX_BYTES + 16, /* a sample's header, key and value */
 };
 

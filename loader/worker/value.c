@@ -449,7 +449,7 @@ static int choose_uint_op(const struct manifest_field *f, enum value_op *op, str
 		return 0;
 	case FORMAT_LOG2:
 		*op = VALUE_LOG2;
-		if (!f->count || f->count > 64)
+		if (!f->count || f->count > FIELD_MAX_LOG2_SLOTS)
 			return err_set(e, ERR_MANIFEST_VALUE, "is a log2 histogram of %u slots", f->count);
 		return 0;
 	case FORMAT_LINEAR:

@@ -58,7 +58,7 @@ static const struct kallsyms *symbols(void)
 
 static void check_line(const struct table *t, const uint8_t *record, size_t size)
 {
-	static char line[TABLE_LINE_MAX + JSON_SLACK];
+	static char line[EVENT_LINE_MAX_BYTES + JSON_SLACK];
 	struct value_env env = {.kallsyms = record[size - 1] & 1 ? symbols() : NULL};
 	json_error_t where;
 	size_t length = (size_t)(table_format(t, &env, 1, record, size, line) - line);

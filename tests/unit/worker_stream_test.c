@@ -135,7 +135,7 @@ static void client_close(struct client *c, struct world *w)
 static json_t *client_line(struct client *c, struct world *w)
 {
 	enum { PIECE = 512 };
-	static char line[TABLE_LINE_MAX + PIECE];
+	static char line[EVENT_LINE_MAX_BYTES + PIECE];
 	size_t size = 0;
 	json_error_t where;
 
