@@ -122,7 +122,10 @@ static __always_inline void obs_count_lost(enum obs_loss why)
 }
 
 /* ---- sending: wake readers by bytes pending, not for each event (readers poll at least every 500 ms) ---- */
-#define OBS_WAKE_BYTES (32 * 1024)
+#define obs_ring_bytes_(ring) (sizeof(*(ring)->max_entries) / sizeof(int))
+#define obs_larger_(a, b) ((a) > (b) ? (a) : (b))
+#define obs_wake_bytes_(ring) obs_larger_(obs_ring_bytes_(ring) / 32, 32 * 1024)
+#define obs_wake_step_(ring) obs_larger_(obs_ring_bytes_(ring) / 64, 8 * 1024)
 
 static __always_inline void *obs_reserve_(void *ring, __u64 size, __u32 event)
 {
@@ -160,26 +163,26 @@ static __always_inline void *obs_reserve_at_(void *ring, __u64 size, __u32 event
 #define obs_reserve_at(ring, type, event, now_ns) ((type *)obs_reserve_at_(ring, sizeof(type), event, now_ns))
 
 #define obs_submit(ring, record)                                                                                       \
-	bpf_ringbuf_submit(record, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= OBS_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP  \
-												: BPF_RB_NO_WAKEUP)
+	bpf_ringbuf_submit(record, bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= obs_wake_bytes_(ring)                 \
+				       ? BPF_RB_FORCE_WAKEUP                                                           \
+				       : BPF_RB_NO_WAKEUP)
 
-/* For programs that send often. A reader that was woken may not run for a while, and a wake-up costs ten times an event: so
- * once per so many bytes more, rather than for each event that finds the ring that full. */
-#define OBS_WAKE_STEP (8 * 1024)
-
-/* Without a branch: each would double the paths that the verifier follows through a program that sends often. */
-static __always_inline __u64 obs_wake_(void *ring, __u64 size)
+/* For programs that send often. A reader that was woken may not run for a while, and a wake-up costs a hundred events: so
+ * once per 64th of the ring more, rather than for each event that finds it that full.
+ * Without a branch: each would double the paths that the verifier follows through a program that sends often. */
+static __always_inline __u64 obs_wake_(void *ring, __u64 size, __u64 enough, __u64 step)
 {
 	__u64 pending = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
-	__u64 steps = pending / OBS_WAKE_STEP - (pending - size) / OBS_WAKE_STEP;
-	__u64 stepped = (steps | -steps) >> 63, enough = ~(pending - OBS_WAKE_BYTES) >> 63;
+	__u64 steps = pending / step - (pending - size) / step;
+	__u64 stepped = (steps | -steps) >> 63, full = ~(pending - enough) >> 63;
 
-	return BPF_RB_NO_WAKEUP + (stepped & enough); /* BPF_RB_FORCE_WAKEUP is the next */
+	return BPF_RB_NO_WAKEUP + (stepped & full); /* BPF_RB_FORCE_WAKEUP is the next */
 }
 
 _Static_assert(BPF_RB_FORCE_WAKEUP == BPF_RB_NO_WAKEUP + 1, "flags");
 
-#define obs_submit_often(ring, record) bpf_ringbuf_submit(record, obs_wake_(ring, sizeof(*(record)) + 8))
+#define obs_submit_often(ring, record)                                                                                 \
+	bpf_ringbuf_submit(record, obs_wake_(ring, sizeof(*(record)) + 8, obs_wake_bytes_(ring), obs_wake_step_(ring)))
 
 /* ---- the process on whose behalf the program runs ---- */
 struct obs_process {
