@@ -43,6 +43,13 @@ OBS_OPTIONAL OBS_SINCE("5.11") SEC("iter/task_file") int tcp_seed(struct bpf_ite
 /* What has no socket any more keeps its place no longer than this. */
 #define REST_NS (60 * WALK_NS)
 
+/* Between two tcp.flow of a connection. Walks are a second apart, give or take: what is nearly due would else wait for the
+ * next one. */
+static __always_inline __u64 flow_pause_ns(void)
+{
+	return (__u64)flow_interval_ms * 1000000 - WALK_NS / 2;
+}
+
 /* When the first of what the walk has seen is due: walking each second was most of what an idle host spent. */
 static __u64 flow_due_ns;
 
@@ -51,7 +58,7 @@ static __u64 flow_due_ns;
 static __always_inline void on_flow(struct sock *sk, struct conn *c)
 {
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	__u64 now, since, due, cookie, interval = (__u64)flow_interval_ms * 1000000;
+	__u64 now, due, cookie;
 	struct obs_endpoint endpoint;
 	struct tcp_counters counters;
 	struct tcp_flow *e;
@@ -59,9 +66,7 @@ static __always_inline void on_flow(struct sock *sk, struct conn *c)
 	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_SENT || state == TCP_SYN_RECV)
 		return;
 	now = bpf_ktime_get_ns();
-	since = c->flow_ns ? c->flow_ns : c->established_ns;
-	/* Walks are a second apart, give or take: what is nearly due would else wait for the next one. */
-	due = since + interval - WALK_NS / 2;
+	due = (c->flow_ns ? c->flow_ns : c->established_ns) + flow_pause_ns();
 	if (now < due) {
 		if (due < flow_due_ns)
 			flow_due_ns = due;
@@ -96,7 +101,7 @@ OBS_OPTIONAL OBS_SINCE("5.9") OBS_ATTACH("map=conns interval_ms=1000")
 	struct sock *sk;
 
 	if (!ctx->meta->seq_num) {
-		__u64 rest = (__u64)flow_interval_ms * 1000000 - WALK_NS / 2;
+		__u64 rest = flow_pause_ns();
 
 		/* A connection that opens from now on, or is told of now, is not due before. */
 		flow_due_ns = bpf_ktime_get_ns() + (rest < REST_NS ? rest : REST_NS);
