@@ -9,7 +9,8 @@ from host import BUILD, run, stop
 from report import spread
 
 ROUNDS = 12
-SECONDS = 2.0
+RUNS = 2
+SECONDS = 1
 
 NGINX = """
 worker_processes 1;
@@ -31,8 +32,10 @@ http {{
 
 
 def wrk():
-    """Requests a second."""
-    out = run("wrk", "-t", "1", "-c", "32", "-d", f"{SECONDS:.0f}s", "-H", "Connection: close", "http://127.0.0.1:8080/")
+    """Requests a second. nginx and wrk share one processor: nothing that a request costs hides in the idle time of another, and
+    how the kernel spreads the two, which makes more of a difference than what is measured, does not matter."""
+    out = run("taskset", "-c", "0", "wrk", "-t", "1", "-c", "32", "-d", f"{SECONDS}s", "-H", "Connection: close",
+              "http://127.0.0.1:8080/")
     errors = re.search(r"Socket errors:.*|Non-2xx.*", out)
     if errors:
         raise RuntimeError(f"wrk: {errors.group(0)}")
@@ -68,17 +71,22 @@ MODES = {
 }
 
 
+def best():
+    """Of a few runs: what other work on the machine takes away only makes them worse."""
+    return max(wrk() for _ in range(RUNS))
+
+
 def measure(host, tars, mode):
     """Requests a second."""
     if not MODES[mode]:
-        return wrk()
+        return best()
     bundle, param, read = MODES[mode]
     host.load("install", tars[bundle])
     if param:
         host.load("set", bundle, param)
     reader = host.subscribe("50:tcp.", {}) if read else None
     time.sleep(0.3)
-    rate = wrk()
+    rate = best()
     if reader:
         stop(reader)
     host.load("remove", bundle)
@@ -92,7 +100,7 @@ def network(host, report):
     with open(host.path("nginx.conf"), "w") as f:
         f.write(NGINX.format(tmp=host.tmp))
     host.start()
-    nginx = subprocess.Popen(["nginx", "-p", host.tmp, "-c", host.path("nginx.conf")])
+    nginx = subprocess.Popen(["taskset", "-c", "0", "nginx", "-p", host.tmp, "-c", host.path("nginx.conf")])
     time.sleep(0.5)
     with open("/proc/sys/net/ipv4/tcp_tw_reuse", "w") as f:
         f.write("1")
