@@ -30,7 +30,8 @@ enum style view_state_style(const char *state)
 	    {"running", STYLE_GREEN},  {"attached", STYLE_GREEN},     {"attached (by daemon)", STYLE_GREEN},
 	    {"loaded", STYLE_GREEN},   {"done", STYLE_GREEN},         {"accepted", STYLE_GREEN},
 	    {"partial", STYLE_YELLOW}, {"unavailable", STYLE_YELLOW}, {"unused", STYLE_DIM},
-	    {"stopped", STYLE_YELLOW}, {"refused", STYLE_RED},        {"failed", STYLE_RED},
+	    {"stopped", STYLE_YELLOW}, {"waiting", STYLE_YELLOW},     {"refused", STYLE_RED},
+	    {"failed", STYLE_RED},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(styles); i++)

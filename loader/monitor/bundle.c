@@ -14,10 +14,8 @@ enum {
 };
 
 const char *const bundle_condition_names[] = {
-    [BUNDLE_RUNNING] = "running",
-    [BUNDLE_PARTIAL] = "partial",
-    [BUNDLE_STOPPED] = "stopped",
-    [BUNDLE_REFUSED] = "refused",
+    [BUNDLE_RUNNING] = "running", [BUNDLE_PARTIAL] = "partial", [BUNDLE_STOPPED] = "stopped",
+    [BUNDLE_REFUSED] = "refused", [BUNDLE_WAITING] = "waiting",
 };
 
 int bundle_apply_params(struct kernel_bundle *kernel, const struct manifest *m, struct state_bundle *stored,
@@ -300,6 +298,9 @@ int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e)
 		tell_missed(b, bundle, now);
 		rc = kernel_remove(&bundle->kernel, e);
 	}
+	if (bundle->left_pinned)
+		rc = kernel_remove_pins(&b->host, bundle->name, bundle->left_pinned, e);
+	bundle->left_pinned = 0;
 	if (bundle->handle)
 		worker_send(b->worker, &msg, -1);
 	return rc;

@@ -8,7 +8,7 @@
 #include "loader/monitor/recover.h"
 #include "loader/monitor/trust.h"
 
-enum { OWED_MS = 5000 };
+enum { OWED_MS = 5000, RETRY_MS = 5000 };
 
 /* ---- audit ---- */
 
@@ -102,8 +102,43 @@ static void pay_audit(struct bundles *b, uint64_t now_ms, uint64_t *next_ms)
 		*next_ms = loop_sooner(*next_ms, b->owed_ms);
 }
 
+static void try_again(struct bundles *b, struct bundle **bundle)
+{
+	struct bundle *fresh = NULL;
+	struct err e = ERR_INIT;
+
+	if (bundles_bring_up(b, state_find(b->state, (*bundle)->name), &fresh, &e)) {
+		log_err(LOG_LEVEL_ERROR, &e);
+		(*bundle)->retry_ms = loop_next(loop_now_ms(), RETRY_MS);
+		return;
+	}
+	bundle_free(bundle);
+	*bundle = fresh;
+	if (!fresh->verified)
+		return;
+	bundle_enter(b, fresh);
+	b->interfaces.all = true; /* they changed meanwhile */
+}
+
+/* One at a turn: it may take as long as an unpacker that does not end, and requests are served in between. */
+static void bring_up_waiting(struct bundles *b, uint64_t now_ms, uint64_t *next_ms)
+{
+	bool tried = false;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct bundle **bundle = &b->bundle[i];
+		if ((*bundle)->condition == BUNDLE_WAITING && !tried && now_ms >= (*bundle)->retry_ms) {
+			tried = true;
+			try_again(b, bundle);
+		}
+		if ((*bundle)->condition == BUNDLE_WAITING)
+			*next_ms = loop_sooner(*next_ms, (*bundle)->retry_ms);
+	}
+}
+
 void bundles_tick(struct bundles *b, uint64_t now_ms, uint64_t *next_ms)
 {
+	bring_up_waiting(b, now_ms, next_ms);
 	for (size_t i = 0; i < b->count; i++)
 		bundle_sample(b, b->bundle[i], now_ms, next_ms);
 	pay_audit(b, now_ms, next_ms);
@@ -166,47 +201,69 @@ int bundles_verify_stored(struct bundles *b, struct state_bundle *stored, struct
 	return 0;
 }
 
+/* What ran all the while goes on where only this host was at fault; else nothing of it is left. */
+static void give_up(struct kernel_bundle **kernel, bool adopted, const struct err *why, enum bundle_condition *down)
+{
+	struct err undo = ERR_INIT;
+
+	if (adopted && bundles_trouble(why->code)) {
+		*down = BUNDLE_WAITING;
+		kernel_close(kernel);
+	} else if (kernel_remove(kernel, &undo)) {
+		log_err(LOG_LEVEL_ERROR, &undo);
+	}
+}
+
 /* What an earlier process left attached, or the programs anew. */
 static int adopt_or_attach(struct bundles *b, struct state_bundle *stored, const struct verified_bundle *verified,
-			   bool *adopted, struct kernel_bundle **out, struct err *e)
+			   bool *adopted, struct kernel_bundle **out, enum bundle_condition *down, struct err *e)
 {
 	struct kernel_bundle *kernel = NULL;
-	struct err why = ERR_INIT, undo = ERR_INIT;
 
-	if (kernel_adopt(&b->host, verified, adopted, &kernel, &why)) {
-		log_err(LOG_LEVEL_WARNING, &why);
-		*adopted = false;
+	if (kernel_adopt(&b->host, verified, adopted, &kernel, e)) {
+		*down = BUNDLE_WAITING;
+		return -1;
 	}
 	if (!*adopted && (kernel_remove_pins(&b->host, stored->name, stored->serial, e) ||
 			  kernel_load(&b->host, verified, &kernel, e)))
 		return -1;
 	if (bundle_apply_params(kernel, verified_manifest(verified), stored, e) ||
 	    (!*adopted && (kernel_attach_again(kernel, e) || kernel_pin(kernel, e)))) {
-		if (kernel_remove(&kernel, &undo))
-			log_err(LOG_LEVEL_WARNING, &undo);
+		give_up(&kernel, *adopted, e, down);
 		return -1;
 	}
 	*out = kernel;
 	return 0;
 }
 
+/* What is not verified does not run, also when it was running a moment ago. That it could not be looked at is no reason: the
+ * gate let it in. */
+static int verify_or_drop(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen,
+			  struct verified_bundle **out, enum bundle_condition *down, struct err *e)
+{
+	struct err undo = ERR_INIT;
+
+	if (bundles_verify_stored(b, stored, seen, out, e) == 0)
+		return 0;
+	if (bundles_trouble(e->code) && e->code != ERR_STATE_CORRUPT)
+		*down = BUNDLE_WAITING;
+	else if (kernel_remove_pins(&b->host, stored->name, stored->serial, &undo))
+		log_err(LOG_LEVEL_ERROR, &undo);
+	return -1;
+}
+
 static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_seen *seen, struct bundle **out,
-		    bool *gate, struct err *e)
+		    enum bundle_condition *down, struct err *e)
 {
 	OWN(verified_bundle) struct verified_bundle *verified = NULL;
 	struct kernel_bundle *kernel = NULL;
-	struct err undo = ERR_INIT;
 	bool adopted = false;
 
-	*gate = true;
-	if (bundles_verify_stored(b, stored, seen, &verified, e)) {
-		/* What is not verified does not run, also when it was running a moment ago. */
-		if (kernel_remove_pins(&b->host, stored->name, stored->serial, &undo))
-			log_err(LOG_LEVEL_ERROR, &undo);
+	*down = BUNDLE_REFUSED;
+	if (verify_or_drop(b, stored, seen, &verified, down, e))
 		return -1;
-	}
-	*gate = false;
-	if (adopt_or_attach(b, stored, verified, &adopted, &kernel, e))
+	*down = BUNDLE_STOPPED;
+	if (adopt_or_attach(b, stored, verified, &adopted, &kernel, down, e))
 		return -1;
 	bool failed = bundle_new(&verified, &kernel, out, e) ||
 		      bundles_audit(b, NULL, adopted ? "adopt" : "start", "done", stored, NULL, NULL, e);
@@ -220,8 +277,7 @@ static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_
 	if (failed) {
 		if (*out)
 			kernel = TAKE_PTR((*out)->kernel);
-		if (kernel_remove(&kernel, &undo))
-			log_err(LOG_LEVEL_ERROR, &undo);
+		give_up(&kernel, adopted, e, down);
 		bundle_free(out);
 		return -1;
 	}
@@ -230,25 +286,40 @@ static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_
 	return 0;
 }
 
+static void tell_down(struct bundles *b, const struct state_bundle *stored, enum bundle_condition down,
+		      const struct err *why)
+{
+	const struct bundle *before = bundles_find(b, stored->name);
+
+	if (down == BUNDLE_WAITING && before && before->condition == BUNDLE_WAITING)
+		return; /* said once */
+	log_err(LOG_LEVEL_ERROR, why);
+	bundles_audit_failure(b, NULL, "start", stored, why);
+	if (down == BUNDLE_WAITING)
+		log_line(LOG_LEVEL_ERROR, "%s: is tried again; what of it is attached stays", stored->name);
+	else
+		bundle_notice(b, stored->name, stored->serial, "refused", why->code);
+}
+
 int bundles_bring_up(struct bundles *b, struct state_bundle *stored, struct bundle **out, struct err *e)
 {
+	enum bundle_condition down;
 	struct err why = ERR_INIT;
 	struct bundle *bundle = NULL;
 	struct gate_seen seen;
-	bool gate;
 
 	memset(&seen, 0, sizeof(seen));
 	b->seen = &seen;
-	int rc = bring_up(b, stored, &seen, &bundle, &gate, &why);
-	if (rc) {
-		log_err(LOG_LEVEL_ERROR, &why);
-		bundles_audit_failure(b, NULL, "start", stored, &why);
-	}
-	b->seen = NULL;
-	if (rc && bundle_new_idle(stored->name, gate ? BUNDLE_REFUSED : BUNDLE_STOPPED, &why, &bundle, e))
-		return -1;
+	int rc = bring_up(b, stored, &seen, &bundle, &down, &why);
 	if (rc)
-		bundle_notice(b, stored->name, stored->serial, "refused", why.code);
+		tell_down(b, stored, down, &why);
+	b->seen = NULL;
+	if (rc && bundle_new_idle(stored->name, down, &why, &bundle, e))
+		return -1;
+	if (rc && down == BUNDLE_WAITING) {
+		bundle->left_pinned = stored->serial;
+		bundle->retry_ms = loop_next(loop_now_ms(), RETRY_MS);
+	}
 	*out = bundle;
 	return 0;
 }

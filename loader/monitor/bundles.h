@@ -23,6 +23,7 @@ enum bundle_condition {
 	BUNDLE_PARTIAL, /* runs without some optional programs */
 	BUNDLE_STOPPED, /* stored; the kernel refused it at start */
 	BUNDLE_REFUSED, /* stored; the gate refuses it now */
+	BUNDLE_WAITING, /* stored; this host could not bring it up, tries again, and left its pins as they were */
 };
 
 extern const char *const bundle_condition_names[];
@@ -55,7 +56,9 @@ struct bundle {
 	uint64_t iterate_ms; /* next iterator; UINT64_MAX: never */
 	uint64_t missed;     /* skipped runs that the worker was told of */
 	uint64_t missed_due_ms;
-	bool unaudited; /* taken over while the audit log could not be written: its line is owed */
+	uint64_t retry_ms;    /* when one that waits is brought up again */
+	uint64_t left_pinned; /* serial of one that waits, while its pins may stand; else 0 */
+	bool unaudited;       /* taken over while the audit log could not be written: its line is owed */
 };
 
 struct bundles_request;
@@ -128,13 +131,14 @@ MUST_CHECK int bundles_verify_fd(struct bundles *b, int fd,
 					       struct err *e),
 				 void *serial_ctx, struct gate_seen *seen, struct verified_bundle **out, struct err *e);
 /* Verifies what is stored, and adopts its pins or attaches it; audited. A bundle that does not come up is no error: it is
- * idle then, and nothing of it is attached. The caller puts it into the set, and then enters it. */
+ * idle then, and nothing of it is attached; but where this host had trouble, nothing that was attached is touched, and
+ * bundles_tick tries again. The caller puts it into the set, and then enters it. */
 MUST_CHECK int bundles_bring_up(struct bundles *b, struct state_bundle *stored, struct bundle **out, struct err *e);
 
 /* NULL if no such name is installed. */
 struct bundle *bundles_find(const struct bundles *b, const char *name);
 
-/* Samples and iterators that are due, and lines that the audit log is owed; *next_ms is lowered to the next moment. */
+/* Samples and iterators that are due, bundles that wait, and lines that the audit log is owed; *next_ms is lowered to the next moment. */
 void bundles_tick(struct bundles *b, uint64_t now_ms, uint64_t *next_ms);
 /* For struct worker: a fresh worker, and a sample taken in. ctx is struct bundles. */
 void bundles_worker_started(void *ctx);
@@ -165,7 +169,7 @@ MUST_CHECK int bundle_new_idle(const char *name, enum bundle_condition condition
 void bundle_free(struct bundle **bundle);
 /* Gives it a handle and tells the worker. */
 void bundle_enter(struct bundles *b, struct bundle *bundle);
-/* Takes it out of the kernel and away from the worker, which gets what maps and rings held at the end. Within five seconds,
+/* Takes it out of the kernel, also one that waits, and away from the worker, which gets what maps and rings held at the end. Within five seconds,
  * also where no worker runs: what is lost then is logged. It must still be in the set, so that a worker that starts
  * meanwhile knows of it. Goes on over errors. */
 MUST_CHECK int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e);

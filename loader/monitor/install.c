@@ -113,8 +113,11 @@ static int build_up(struct installation *i, struct err *e)
 	if (!i->old && i->b->count == BUNDLES_MAX)
 		return err_set(e, ERR_LIMIT, "more than %d bundles", BUNDLES_MAX);
 	/* What an earlier change could not remove would be in the way of the new pins. */
-	if (kernel_remove_pins(&i->b->host, m->name, m->serial, e) ||
-	    state_store(i->b->state, m->name, m->serial, i->tar, i->size, e) ||
+	if (kernel_remove_pins(&i->b->host, m->name, m->serial, e))
+		return -1;
+	if (i->old && i->old->left_pinned == m->serial)
+		i->old->left_pinned = 0;
+	if (state_store(i->b->state, m->name, m->serial, i->tar, i->size, e) ||
 	    kernel_load(&i->b->host, i->verified, &i->kernel, e) || bundle_apply_params(i->kernel, m, &i->next, e) ||
 	    kernel_attach_beside(i->kernel, i->old ? i->old->kernel : NULL, e) || kernel_pin(i->kernel, e) ||
 	    bundle_new(&i->verified, &i->kernel, &i->fresh, e))

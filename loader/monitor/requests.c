@@ -114,12 +114,15 @@ static json_t *show_daemon(const struct control *c)
 
 static void warn_bundle(const struct bundle *bundle, json_t *warnings)
 {
-	char text[STATE_NAME_BYTES + BUNDLE_REASON_BYTES + 64];
+	char text[STATE_NAME_BYTES + BUNDLE_REASON_BYTES + 96];
 
 	if (bundle->condition == BUNDLE_RUNNING)
 		return;
 	if (bundle->condition == BUNDLE_PARTIAL)
 		snprintf(text, sizeof(text), "%s runs without some of its programs: see their reasons", bundle->name);
+	else if (bundle->condition == BUNDLE_WAITING)
+		snprintf(text, sizeof(text), "%s is not read, what is attached of it stays, and it is tried again: %s",
+			 bundle->name, bundle->reason);
 	else
 		snprintf(text, sizeof(text), "%s does not run: %s", bundle->name, bundle->reason);
 	json_array_append_new(warnings, show_text(text));

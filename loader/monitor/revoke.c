@@ -133,6 +133,16 @@ static bool saw_revoked(const struct gate_seen *seen, const struct err *why)
 	return revoked;
 }
 
+/* Of one that waits, state.json alone tells. */
+static bool waits_as_part(const struct bundle *bundle, const struct state_bundle *stored, const struct digest *identity)
+{
+	bool part = digest_equal(&stored->digest, identity);
+
+	for (size_t i = 0; i < stored->signer_count; i++)
+		part |= digest_equal(&stored->signers[i], identity);
+	return part && bundle->condition == BUNDLE_WAITING;
+}
+
 /* Threat: a signature that did not count, or not below this authority, when the bundle was verified to run may do so since
  * trust.d changed. So the gate is asked about every bundle. Of one that nobody knows to be part of this, trouble says nothing,
  * nor does a refusal that no revocation is a reason of; one that is part of it must not stay attached because the judgement
@@ -144,7 +154,7 @@ static int judge(struct bundles *b, const struct bundles_request *request, struc
 	struct state_bundle *stored = state_find(b->state, bundle->name);
 	struct err why = ERR_INIT, io = ERR_INIT;
 	struct gate_seen seen;
-	bool known = bundle_part_of(bundle, &out->digest);
+	bool known = bundle_part_of(bundle, &out->digest) || waits_as_part(bundle, stored, &out->digest);
 
 	memset(&seen, 0, sizeof(seen));
 	bool runs = bundles_verify_stored(b, stored, &seen, &verified, &why) == 0;
@@ -173,7 +183,9 @@ static int judge_all(struct bundles *b, const struct bundles_request *request, s
 	int rc = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		if (!b->bundle[i]->verified || judge(b, request, b->bundle[i], out, &one) == 0)
+		struct bundle *bundle = b->bundle[i];
+		if ((!bundle->verified && bundle->condition != BUNDLE_WAITING) ||
+		    judge(b, request, bundle, out, &one) == 0)
 			continue;
 		log_err(LOG_LEVEL_ERROR, &one);
 		*e = one;

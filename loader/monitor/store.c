@@ -67,7 +67,8 @@ int state_stored(const struct state *state, const char *name, uint64_t serial, i
 	path_of(name, serial, path);
 	int fd = openat(state->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return err_errno(e, ERR_STATE_CORRUPT, "stored bundle %s", path);
+		return err_errno(e, errno == ENOENT || errno == ELOOP ? ERR_STATE_CORRUPT : ERR_STATE_IO,
+				 "stored bundle %s", path);
 	*out_fd = fd;
 	return 0;
 }

@@ -178,8 +178,44 @@ done
 daemon_stop
 
 # ---- an unpacker that does not work: nobody was refused ----
-other_program unpacker /bin/false
+copied_daemon
+# Into the same file, which the supervisor holds open; not while that one is running.
+unpacker_is() { wait_for 10 cp "$1" "$E2E_TMP/daemon/libexec/obsload/unpacker"; }
 daemon_start
+load install --allow-downgrade "$E2E_TMP/1.tar" >/dev/null
+running=$(id)
+before=$(everything)
+daemon_stop
+unpacker_is /bin/false
+daemon_start
+attached_id() { bpftool prog show id "$running"; }
+gone() { ! attached_id; }
+check broken_unpacker_detaches_nothing attached_id
+check_eq broken_unpacker_waits "waiting archive.unpacker" \
+	"$(load list --json | jq -r '.bundles[0] | "\(.state) \(.reason | match("\\[(.*)\\]").captures[0].string)"')"
+check broken_unpacker_warns grep -qF 'test/crash is not read' <<<"$(load status)"
+check_eq broken_unpacker_start_audited "start failed archive.unpacker" \
+	"$(load audit --json --last 1 | jq -r '.entries[-1] | "\(.action) \(.verdict) \(.code)"')"
+unpacker_is "$BUILD/libexec/obsload/unpacker"
+runs() { [ "$(load list --json | jq -r '.bundles[0].state')" = running ]; }
+check mended_unpacker_brings_it_up wait_for 30 runs
+check_eq mended_unpacker_adopts "$running adopt done" \
+	"$(id) $(load audit --json --last 1 | jq -r '.entries[-1] | "\(.action) \(.verdict)"')"
+check mended_unpacker_finds_all wait_for 10 is_as "$before"
+daemon_stop
+unpacker_is /bin/false
+daemon_start
+load revoke "$E2E_TMP/signer/signer.pem" >/dev/null || fail revoke_of_what_waits "revoke failed"
+check_eq revoked_while_it_waits "refused" "$(load list --json | jq -r '.bundles[0].state')"
+check "and it is detached" wait_for 10 gone
+unpacker_is "$BUILD/libexec/obsload/unpacker"
+load revoke --undo "$E2E_TMP/signer/signer.pem" >/dev/null
+running=$(id)
+daemon_stop
+unpacker_is /bin/false
+daemon_start
+check broken_unpacker_lets_remove load remove test/crash
+check "and nothing of it is left" wait_for 10 gone
 check_refused broken_unpacker_told archive.unpacker 10 load install "$E2E_TMP/1.tar"
 check_eq broken_unpacker_audited "install failed archive.unpacker" \
 	"$(load audit --json --last 1 | jq -r '.entries[-1] | "\(.action) \(.verdict) \(.code)"')"
