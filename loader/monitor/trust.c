@@ -6,7 +6,7 @@
 
 #include "bundles/base/file.h"
 
-enum { PREFIX_LEAST = 8, FILE_NAME_BYTES = 96 };
+enum { PREFIX_LEAST = 8, FILE_NAME_BYTES = 160 };
 
 static int open_config(const struct bundles *b, int *out_fd, struct err *e)
 {
@@ -29,7 +29,19 @@ int trust_store_sweep(const char *config_dir, struct err *e)
 	return 0;
 }
 
-static void file_of(const struct digest *signer, char name[static FILE_NAME_BYTES])
+/* By key and certificate: stored signatures carry the certificate that they were made with, and it alone makes them hold, so one
+ * that is renewed for its key does not take its place. */
+static void file_of(const struct cert_info *info, char name[static FILE_NAME_BYTES])
+{
+	char signer[DIGEST_HEX_BYTES], cert[DIGEST_HEX_BYTES];
+
+	digest_hex(&info->signer, signer);
+	digest_hex(&info->digest, cert);
+	snprintf(name, FILE_NAME_BYTES, "trust.d/%s.%s.pem", signer, cert);
+}
+
+/* As earlier releases named it. */
+static void old_file_of(const struct digest *signer, char name[static FILE_NAME_BYTES])
 {
 	char hex[DIGEST_HEX_BYTES];
 
@@ -103,7 +115,7 @@ static int write_both(const struct cert *cert, const struct cert_info *info, con
 	OWN_FREE char *pem = NULL;
 	size_t size;
 
-	file_of(&info->signer, name);
+	file_of(info, name);
 	if (cert_to_pem(cert, &pem, &size, e))
 		return -1;
 	if (mkdirat(config_fd, "trust.d", 0755) && errno != EEXIST)
@@ -177,15 +189,29 @@ static int find_signer(const struct trust *trust, const char *prefix, struct cer
 	return 0;
 }
 
+static int drop_file(int config_fd, const char *name, struct err *e)
+{
+	if (unlinkat(config_fd, name, 0) && errno != ENOENT)
+		return err_errno(e, ERR_IO, "%s", name);
+	return 0;
+}
+
 /* A file that an administrator named otherwise is not ours to delete, but it must not be overlooked. */
-static int drop_certificates(int config_fd, const struct digest *signer, struct err *e)
+static int drop_certificates(int config_fd, const struct trust *trust, const struct digest *signer, struct err *e)
 {
 	OWN(trust) struct trust *left = NULL;
 	char name[FILE_NAME_BYTES];
 
-	file_of(signer, name);
-	if (unlinkat(config_fd, name, 0) && errno != ENOENT)
-		return err_errno(e, ERR_IO, "%s", name);
+	old_file_of(signer, name);
+	if (drop_file(config_fd, name, e))
+		return -1;
+	for (size_t i = 0; i < trust_count(trust); i++) {
+		struct cert_info info;
+		cert_info(trust_at(trust, i), &info);
+		file_of(&info, name);
+		if (digest_equal(&info.signer, signer) && drop_file(config_fd, name, e))
+			return -1;
+	}
 	if (trust_load(config_fd, "trust.d", &left, e))
 		return -1;
 	for (size_t i = 0; i < trust_count(left); i++) {
@@ -240,7 +266,7 @@ int trust_store_remove(struct bundles *b, const struct bundles_request *request,
 		return -1;
 	}
 	/* Without a grant its certificate admits nothing. */
-	if (drop_certificates(config_fd, &info.signer, e))
+	if (drop_certificates(config_fd, trust, &info.signer, e))
 		return err_wrap(e, "%s is no longer trusted, but", info.subject);
 	find_lonely(b, &info.signer, lonely, lonely_count);
 	*out = info;

@@ -6,15 +6,15 @@
 
 enum { TRUST_NAMES_BYTES = 1024 };
 
-/* Stores the certificate as <config>/trust.d/<signer>.pem and grants its signer the pattern ("": "*"). A signer that is
- * stored already gets the pattern added; if it has it too, ERR_TRUST_EXISTS.
+/* Stores the certificate as <config>/trust.d/<signer>.<certificate>.pem, beside others of its signer, and grants the signer the
+ * pattern ("": "*"). One that is stored already gets the pattern added; if it has it too, ERR_TRUST_EXISTS.
  * ERR_CERTIFICATE_REVOKED. */
 MUST_CHECK int trust_store_add(struct bundles *b, const struct bundles_request *request, int pem_fd,
 			       const char *pattern, struct cert_info *out, char names[static TRUST_NAMES_BYTES],
 			       struct err *e);
 /* Of a regular file, from its start. ERR_REQUEST_INVALID, ERR_CERTIFICATE_MALFORMED. */
 MUST_CHECK int trust_read_certificate(int fd, struct cert **out, struct err *e);
-/* signer: 64 hex, or a prefix of at least 8 that only one has. Removes certificate and grants. ERR_TRUST_UNKNOWN.
+/* signer: 64 hex, or a prefix of at least 8 that only one has. Removes certificates and grants. ERR_TRUST_UNKNOWN.
  * lonely: what runs and would be refused at the next start, since its signers are not enough any more; *lonely_count of
  * them. */
 MUST_CHECK int trust_store_remove(struct bundles *b, const struct bundles_request *request, const char *signer,

@@ -89,4 +89,27 @@ check_eq too_early_goes_on running "$(state_of obs/rotate)"
 daemon_stop
 daemon_start
 check_eq too_early_refused_at_start refused "$(state_of obs/rotate)"
+
+# ---- the certificate of a key is renewed: what it signed before goes on, and the next start too ----
+renew() {
+	openssl req -x509 -new -key "$E2E_TMP/new/signer.key" -subj /CN=ci-2027 -days 400 \
+		-addext basicConstraints=critical,CA:FALSE -addext keyUsage=critical,digitalSignature \
+		-addext extendedKeyUsage=codeSigning -out "$E2E_TMP/renewed.pem" 2>/dev/null
+}
+files_of_new() { find "$E2E_TMP/etc/trust.d" -name "$(signer_of new)*" | wc -l; }
+load trust add "$E2E_TMP/new/signer.pem" --names 'obs/*' >/dev/null
+# As earlier releases named it.
+mv "$E2E_TMP/etc/trust.d/$(signer_of new)".*.pem "$E2E_TMP/etc/trust.d/$(signer_of new).pem"
+daemon_stop
+daemon_start
+check_eq signer_is_back running "$(state_of obs/rotate)"
+renew
+check renewed_is_trusted load trust add "$E2E_TMP/renewed.pem" --names 'obs/*'
+id=$(id_of obs/rotate)
+daemon_stop
+daemon_start
+check_eq renewed_changes_nothing "$id running" "$(id_of obs/rotate) $(state_of obs/rotate)"
+check_eq both_certificates_are_kept 2 "$(files_of_new)"
+load trust remove "$(signer_of new)" >/dev/null || fail renewed_remove "trust remove failed"
+check_eq remove_takes_both 0 "$(files_of_new)"
 e2e_done
