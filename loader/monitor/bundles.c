@@ -164,13 +164,20 @@ void bundles_sample_done(void *ctx, uint32_t handle, uint32_t output)
 
 /* ---- start ---- */
 
+bool bundles_other_content(const struct digest *known, const struct digest *manifest)
+{
+	static const struct digest unknown;
+
+	return !digest_equal(known, &unknown) && !digest_equal(known, manifest);
+}
+
 /* Step 6 for what is already installed: it must be exactly what state.json says. */
 static int check_stored_serial(void *ctx, const struct manifest *m, const struct digest *manifest, struct err *e)
 {
 	const struct state_bundle *stored = ctx;
 
 	if (strcmp(m->name, stored->name) != 0 || m->serial != stored->serial ||
-	    !digest_equal(manifest, &stored->digest))
+	    bundles_other_content(&stored->digest, manifest))
 		return err_set(e, ERR_STATE_CORRUPT, "the stored file is not %s, serial %llu", stored->name,
 			       (unsigned long long)stored->serial);
 	return 0;
@@ -262,6 +269,10 @@ static int bring_up(struct bundles *b, struct state_bundle *stored, struct gate_
 	*down = BUNDLE_REFUSED;
 	if (verify_or_drop(b, stored, seen, &verified, down, e))
 		return -1;
+	/* Of one that was recovered nothing may have been known. */
+	stored->digest = *verified_digest(verified);
+	if (stored->serial == stored->highest)
+		stored->highest_digest = stored->digest;
 	*down = BUNDLE_STOPPED;
 	if (adopt_or_attach(b, stored, verified, &adopted, &kernel, down, e))
 		return -1;

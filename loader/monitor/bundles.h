@@ -130,6 +130,8 @@ MUST_CHECK int bundles_verify_fd(struct bundles *b, int fd,
 				 int (*serial)(void *ctx, const struct manifest *m, const struct digest *manifest,
 					       struct err *e),
 				 void *serial_ctx, struct gate_seen *seen, struct verified_bundle **out, struct err *e);
+/* Whether this is another content than the one that is known; none is known of what was recovered without its state. */
+bool bundles_other_content(const struct digest *known, const struct digest *manifest);
 /* Verifies what is stored, and adopts its pins or attaches it; audited. A bundle that does not come up is no error: it is
  * idle then, and nothing of it is attached; but where this host had trouble, nothing that was attached is touched, and
  * bundles_tick tries again. The caller puts it into the set, and then enters it. */

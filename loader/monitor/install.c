@@ -17,7 +17,6 @@ static int check_serial(void *ctx, const struct manifest *m, const struct digest
 {
 	const struct serial_check *check = ctx;
 	const struct state_bundle *known = state_find(check->state, m->name);
-	static const struct digest unknown;
 	unsigned long long serial = m->serial;
 
 	if (!known)
@@ -26,9 +25,8 @@ static int check_serial(void *ctx, const struct manifest *m, const struct digest
 		return err_set(e, ERR_SERIAL_DOWNGRADE, "%s: serial %llu is below %llu, the highest that was installed",
 			       m->name, serial, (unsigned long long)known->highest);
 	/* One serial stands for one content, for ever. */
-	if ((m->serial == known->highest && !digest_equal(&known->highest_digest, &unknown) &&
-	     !digest_equal(manifest, &known->highest_digest)) ||
-	    (known->installed && m->serial == known->serial && !digest_equal(manifest, &known->digest)))
+	if ((m->serial == known->highest && bundles_other_content(&known->highest_digest, manifest)) ||
+	    (known->installed && m->serial == known->serial && bundles_other_content(&known->digest, manifest)))
 		return err_set(e, ERR_SERIAL_REUSED, "%s: serial %llu was installed with other content", m->name,
 			       serial);
 	return 0;

@@ -103,13 +103,17 @@ static int install_stored(struct bundles *b, struct state_bundle *stored, uint64
 	if (state_stored(b->state, stored->name, serial, &fd, e))
 		return -1;
 	stored->installed_at = fstat(fd, &st) ? 0 : st.st_mtime;
-	if (bundles_verify_fd(b, fd, take_identity, stored, &seen, &verified, &why))
+	/* Threat: a file that nobody signed, in place of the stored one, would have its digest kept for the serial. */
+	bool refused = bundles_verify_fd(b, fd, take_identity, stored, &seen, &verified, &why) != 0;
+	if (refused)
 		log_err(LOG_LEVEL_WARNING, &why);
-	if (seen.manifest_known)
+	else
 		stored->digest = seen.manifest;
+	if (refused && serial == stored->highest)
+		stored->digest = stored->highest_digest;
 	for (size_t i = 0; i < seen.signer_count && i < ARRAY_LEN(stored->signers); i++)
 		stored->signers[stored->signer_count++] = seen.signers[i].signer;
-	return raise(b->state, stored->name, serial, seen.manifest_known ? &stored->digest : NULL, e);
+	return raise(b->state, stored->name, serial, refused ? NULL : &stored->digest, e);
 }
 
 static int choose(struct recovery *r, struct state_bundle *stored, struct err *e)

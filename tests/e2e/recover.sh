@@ -8,6 +8,7 @@ e2e_init "$@"
 trust_init
 
 make_signer one
+make_signer stranger
 bundle test/a 2 a2.tar one
 bundle test/a 3 a3.tar one
 bundle test/b 4 b4.tar one
@@ -18,6 +19,7 @@ bundle test/gone 7 gone7.tar one
 sed -i 's/One of so many/Another/' "$E2E_TMP/trust.bpf.c"
 bundle test/b 5 b5-other.tar one
 bundle test/a 3 a3-other.tar one
+bundle test/a 3 a3-stranger.tar stranger
 
 warning() { load status --json | jq -r '.warnings[]' | grep -F "state.json was $1"; }
 no_warning() { ! load status --json | jq -r '.warnings[]' | grep -F state.json; }
@@ -81,11 +83,32 @@ check_refused lost_removed_remembered serial.downgrade 15 load install "$E2E_TMP
 check_refused lost_highest_remembered serial.reused 15 load install "$E2E_TMP/b5-other.tar"
 daemon_stop
 
+# ---- lost, and the stored file is a stranger's: it does not say what the serial stands for ----
+rm "$E2E_TMP/state/state.json"
+cp "$E2E_TMP/a3-stranger.tar" "$E2E_TMP/state/bundles/test/a/3.tar"
+start
+check_eq stranger_refused "refused [signature.untrusted]" "$(state_of test/a) $(reason_code test/a)"
+check_refused stranger_others_still_refused serial.reused 15 load install "$E2E_TMP/a3-other.tar"
+check stranger_genuine_accepted load install "$E2E_TMP/a3.tar"
+a=$(id_of test/a)
+daemon_stop
+
 # ---- lost with the audit log: stored bundles and pins are left ----
 rm "$E2E_TMP/state/state.json" "$E2E_TMP/state/audit."*
 start
 check lost_audit_warns warning missing
 remembers lost_audit
+daemon_stop
+
+# ---- the same while the signer is revoked: of what nobody remembers, his word counts once he is trusted again ----
+rm "$E2E_TMP/state/state.json" "$E2E_TMP/state/audit."*
+signer_of one >"$E2E_TMP/etc/revoked"
+start
+check_eq lost_revoked_refused "refused refused" "$(state_of test/a) $(state_of test/b)"
+check lost_revoked_undo load revoke --undo "$E2E_TMP/one/signer.pem"
+check_eq lost_revoked_runs_again "running running" "$(state_of test/a) $(state_of test/b)"
+a=$(id_of test/a) b=$(id_of test/b)
+remembers lost_revoked
 daemon_stop
 
 # ---- lost with all but the pins: nothing that cannot be verified runs on, and nothing older gets in ----
