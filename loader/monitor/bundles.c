@@ -397,7 +397,7 @@ static void drop_unknown_pins(struct bundles *b)
 int bundles_start(struct bundles *b, struct err *e)
 {
 	char boot_id[BOOT_ID_BYTES];
-	struct err sweep = ERR_INIT;
+	struct err sweep = ERR_INIT, unsaved = ERR_INIT;
 
 	if (state_boot_id(boot_id, e) || recover_state(b, e))
 		return -1;
@@ -412,7 +412,10 @@ int bundles_start(struct bundles *b, struct err *e)
 	if (strcmp(boot_id, b->state->boot_id) == 0)
 		return 0;
 	memcpy(b->state->boot_id, boot_id, sizeof(boot_id));
-	return state_save(b->state, e);
+	/* Nothing depends on it: a full disk is no reason to run nothing. */
+	if (state_save(b->state, &unsaved))
+		log_err(LOG_LEVEL_WARNING, &unsaved);
+	return 0;
 }
 
 /* ---- remove ---- */

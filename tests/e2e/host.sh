@@ -134,6 +134,11 @@ daemon_start
 check_eq full_disk_takes_nothing_away "$running" "$(id)"
 check full_disk_warns grep -qF 'the audit log cannot be written' <<<"$(load status)"
 check_refused full_disk_changes_nothing state.io 18 load remove test/crash
+daemon_stop
+mount --bind "$E2E_TMP/boot_id" /proc/sys/kernel/random/boot_id
+daemon_start
+check_eq full_disk_of_another_boot_starts "$running" "$(id)"
+umount /proc/sys/kernel/random/boot_id
 adopted() { load audit --json --last 1 | jq -e '.entries[-1] | .action == "adopt" and .detail != null'; }
 rm "$E2E_TMP/state/fill"
 check full_disk_line_comes_later wait_for 15 adopted
