@@ -279,13 +279,21 @@ static int check_time(const struct x509_chain *chain, int64_t now, bool installe
 	return 0;
 }
 
-/* A trusted leaf whose chain is late because of certificates that only came along is one without them. */
+static bool is_late(const struct x509_chain *chain, bool installed)
+{
+	return chain->not_yet_valid || (chain->expired && !installed);
+}
+
+/* A trusted leaf whose chain is late because of certificates above it is one without them: without those that only came along,
+ * and else without any. */
 static int leave_out_late(const struct cms *cms, const struct trust *trust, int64_t now, bool installed,
 			  struct x509_chain *chain, struct err *e)
 {
-	bool late = chain->not_yet_valid || (chain->expired && !installed);
-
-	return late && chain->leaf_trusted ? trust_chain(trust, cms->leaf, NULL, now, chain, e) : 0;
+	if (!is_late(chain, installed) || !chain->leaf_trusted)
+		return 0;
+	if (trust_chain(trust, cms->leaf, NULL, now, chain, e))
+		return -1;
+	return is_late(chain, installed) ? trust_chain_alone(trust, cms->leaf, now, chain, e) : 0;
 }
 
 static int verify(struct cms *cms, const void *content, size_t size, const struct trust *trust, int64_t now,

@@ -295,13 +295,16 @@ static int keys_of_chain(const struct trust *trust, STACK_OF(X509) * certs, stru
 	return 0;
 }
 
-static int build(X509_STORE_CTX *ctx, const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
-		 struct x509_chain *out, struct err *e)
+/* alone: the leaf, where nothing else of the store is to be asked; or NULL. */
+static int build(X509_STORE_CTX *ctx, const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted,
+		 STACK_OF(X509) * alone, int64_t now, struct x509_chain *out, struct err *e)
 {
 	struct cert_info info;
 
 	if (!X509_STORE_CTX_init(ctx, trust->store, leaf, untrusted))
 		return x509_error(e, ERR_NOMEM, "checking a chain");
+	if (alone)
+		X509_STORE_CTX_set0_trusted_stack(ctx, alone);
 	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
 	X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
 	X509_VERIFY_PARAM_set_depth(param, CHAIN_MAX - 2); /* issuers between leaf and root */
@@ -321,15 +324,15 @@ static int build(X509_STORE_CTX *ctx, const struct trust *trust, X509 *leaf, STA
 	return keys_of_chain(trust, certs, out, e);
 }
 
-static int build_fresh(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
-		       struct x509_chain *out, struct err *e)
+static int build_fresh(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, STACK_OF(X509) * alone,
+		       int64_t now, struct x509_chain *out, struct err *e)
 {
 	struct x509_chain chain = {.leaf_trusted = trust_holds(trust, leaf) != NULL};
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
 
 	if (!ctx)
 		return x509_error(e, ERR_NOMEM, "checking a chain");
-	int rc = build(ctx, trust, leaf, untrusted, now, &chain, e);
+	int rc = build(ctx, trust, leaf, untrusted, alone, now, &chain, e);
 	X509_STORE_CTX_free(ctx);
 	ERR_clear_error();
 	if (rc)
@@ -343,11 +346,27 @@ int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untruste
 {
 	struct err why = ERR_INIT;
 
-	if (build_fresh(trust, leaf, untrusted, now, out, &why) == 0)
+	if (build_fresh(trust, leaf, untrusted, NULL, now, out, &why) == 0)
 		return 0;
-	if (untrusted && trust_holds(trust, leaf))
-		return build_fresh(trust, leaf, NULL, now, out, e);
+	if (trust_holds(trust, leaf)) {
+		if (untrusted && build_fresh(trust, leaf, NULL, NULL, now, out, NULL) == 0)
+			return 0;
+		return trust_chain_alone(trust, leaf, now, out, e);
+	}
 	if (e)
 		*e = why;
 	return -1;
+}
+
+int trust_chain_alone(const struct trust *trust, X509 *leaf, int64_t now, struct x509_chain *out, struct err *e)
+{
+	STACK_OF(X509) *alone = sk_X509_new_null();
+	int rc = -1;
+
+	if (!alone || !sk_X509_push(alone, leaf))
+		x509_error(e, ERR_NOMEM, "checking a chain");
+	else
+		rc = build_fresh(trust, leaf, NULL, alone, now, out, e);
+	sk_X509_free(alone);
+	return rc;
 }

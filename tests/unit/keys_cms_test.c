@@ -245,6 +245,33 @@ static void verify_untrusted_issuer_does_not_fail_a_trusted_leaf(void **state)
 	}
 }
 
+/* Also where that issuer is trusted itself. */
+static void verify_trusted_issuer_does_not_fail_a_trusted_leaf(void **state)
+{
+	const struct pki_spec of_ca = {
+	    .name = "root", .constraints = "critical,CA:TRUE", .usage = "critical,keyCertSign", .extended = ""};
+	struct pki_spec specs[] = {of_ca, of_ca, of_ca, {.name = "plain"}};
+
+	(void)state;
+	specs[0].not_after = PKI_NOW - 5;
+	specs[1].not_before = PKI_NOW + 5;
+	specs[2].extended = "serverAuth";
+	for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
+		OWN_PKI struct pki *issuer = pki_make(specs[i]);
+		OWN_PKI struct pki *leaf = pki_make((struct pki_spec){.name = "leaf", .issuer = issuer});
+		OWN_PKI struct pki *other = pki_make((struct pki_spec){.name = "other", .issuer = issuer});
+		OWN_TRUST trust = pki_trust(leaf, issuer, NULL);
+		expect_of(ERR_NONE, leaf, NULL, trust);
+		assert_int_equal(seen.chain_count, 1);
+		expect_of(ERR_NONE, leaf, issuer, trust);
+		assert_int_equal(seen.chain_count, 1);
+		expect_of(i == 0   ? ERR_CERTIFICATE_EXPIRED
+			  : i == 1 ? ERR_CERTIFICATE_NOT_YET_VALID
+				   : ERR_CERTIFICATE_USAGE,
+			  other, NULL, trust);
+	}
+}
+
 /* A way up from a trusted leaf to a trusted authority is one only as long as it is valid; the authority's revocation takes the
  * leaf along all the same. */
 static void verify_late_way_up_from_a_trusted_leaf_is_none(void **state)
@@ -815,6 +842,7 @@ int main(void)
 	    cmocka_unit_test(sign_with_chain_file_verifies_to_root),
 	    cmocka_unit_test(verify_untrusted_issuer_of_trusted_leaf_not_in_chain),
 	    cmocka_unit_test(verify_untrusted_issuer_does_not_fail_a_trusted_leaf),
+	    cmocka_unit_test(verify_trusted_issuer_does_not_fail_a_trusted_leaf),
 	    cmocka_unit_test(verify_late_way_up_from_a_trusted_leaf_is_none),
 	    cmocka_unit_test(verify_issuer_that_may_not_issue_refused),
 	    cmocka_unit_test(verify_forged_issuer_untrusted),
