@@ -58,6 +58,10 @@ tests/bin/monitor_worker_src := tests/unit/monitor_worker_test.c
 tests/bin/monitor_worker_libs := monitor ipc bundles base
 tests/bin/monitor_worker_pkgs := libcrypto jansson cmocka
 tests/bin/monitor_worker_ldflags := -Wl,--wrap=parent_spawn_worker,--wrap=parent_kill,--wrap=log_line
+UNIT_TESTS += monitor_parent
+tests/bin/monitor_parent_src := tests/unit/monitor_parent_test.c
+tests/bin/monitor_parent_libs := monitor ipc bundles base
+tests/bin/monitor_parent_pkgs := libcrypto jansson cmocka
 UNIT_TESTS += monitor_control
 tests/bin/monitor_control_src := tests/unit/monitor_control_test.c
 tests/bin/monitor_control_libs := monitor ipc bundles base

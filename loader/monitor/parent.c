@@ -33,12 +33,20 @@ static int ask(struct parent *p, const struct supervisor_request *request, const
 	       pid_t *out_pid, int *out_fd, struct err *e)
 {
 	struct supervisor_reply reply = {0};
+	struct err why = ERR_INIT;
 	OWN_FD int fd = -1;
 
 	if (p->broken)
 		return err_set(e, ERR_DAEMON_FAILED, "the supervisor is gone");
-	if (msg_send(p->sock, request, sizeof(*request), fds, fd_count, 0, e) ||
-	    receive(p, request->op, &reply, &fd, e)) {
+	/* What was not sent is not answered; that nobody reads it is another matter. Answers that the clients of this user leave
+	 * unread can keep descriptors from being sent (ETOOMANYREFS). */
+	if (msg_send(p->sock, request, sizeof(*request), fds, fd_count, 0, &why)) {
+		p->broken = why.errnum == EPIPE || why.errnum == ECONNRESET;
+		if (e)
+			*e = why;
+		return -1;
+	}
+	if (receive(p, request->op, &reply, &fd, e)) {
 		p->broken = true;
 		return -1;
 	}

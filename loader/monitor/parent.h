@@ -10,7 +10,7 @@
 
 struct parent {
 	int sock;
-	bool broken; /* an answer did not come: nothing more can be asked, the monitor must end */
+	bool broken; /* an answer did not come, or nobody is there: nothing more can be asked, the monitor must end */
 };
 
 /* fds as SUPERVISOR_SPAWN_WORKER lists them; they stay the caller's. */
