@@ -35,7 +35,7 @@ enum worker_op {
 	WORKER_CUT_DONE,
 };
 
-enum worker_open_kind { WORKER_OPEN_MAPS = 1, WORKER_OPEN_EXE, WORKER_OPEN_CGROUP };
+enum worker_open_kind { WORKER_OPEN_MAPS = 1, WORKER_OPEN_CGROUP };
 
 struct worker_msg {
 	uint32_t op;

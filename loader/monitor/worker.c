@@ -1,13 +1,10 @@
 #include "loader/monitor/worker.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include "loader/ipc/log.h"
 
@@ -22,10 +19,6 @@ enum {
 	OPENS_A_WINDOW = 2000,
 	MESSAGES_A_TURN = 64,
 };
-
-#ifndef FUSE_SUPER_MAGIC
-#define FUSE_SUPER_MAGIC 0x65735546
-#endif
 
 /* What the socket has no room for yet, oldest first. */
 struct worker_queue {
@@ -174,28 +167,14 @@ void worker_send(struct worker *w, const struct worker_msg *msg, int fd)
 
 /* ---- what it asks for ---- */
 
-/* A read-only descriptor of /proc/<pid>/<kind>. The executable is looked at before it is opened: opening a file of a
- * FUSE file system would hand the monitor's time to whoever serves it. */
+/* A read-only descriptor of /proc/<pid>/<kind>: of procfs alone, whatever serves the process's own files. */
 static int open_for(pid_t pid, uint32_t kind)
 {
-	static const char *const names[] = {
-	    [WORKER_OPEN_MAPS] = "maps", [WORKER_OPEN_EXE] = "exe", [WORKER_OPEN_CGROUP] = "cgroup"};
-	char path[64], again[64];
-	struct statfs fs;
-	struct stat st;
+	static const char *const names[] = {[WORKER_OPEN_MAPS] = "maps", [WORKER_OPEN_CGROUP] = "cgroup"};
+	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", pid, names[kind]);
-	if (kind != WORKER_OPEN_EXE)
-		return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	OWN_FD int fd = open(path, O_PATH | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) || fstatfs(fd, &fs))
-		return -1;
-	if (!S_ISREG(st.st_mode) || fs.f_type == FUSE_SUPER_MAGIC) {
-		errno = EOPNOTSUPP;
-		return -1;
-	}
-	snprintf(again, sizeof(again), "/proc/self/fd/%d", fd);
-	return open(again, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 }
 
 static bool may_open(struct worker *w)

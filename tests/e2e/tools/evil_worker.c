@@ -37,7 +37,7 @@ static void make_message(struct worker_msg *msg)
 		msg->op = WORKER_READY + (uint32_t)(dice() % 3);
 	if (dice() % 8192) {
 		msg->pid = (int32_t)(dice() % 5000) + 1;
-		msg->kind = (uint32_t)(dice() % 3) + WORKER_OPEN_MAPS;
+		msg->kind = (uint32_t)(dice() % 2) + WORKER_OPEN_MAPS;
 	}
 }
 
