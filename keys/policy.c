@@ -372,6 +372,9 @@ int policy_format(const struct policy *policy, char **out, size_t *out_size, str
 	if (json_write(json, JSON_INDENT(2), failures, &text, e))
 		return err_wrap(e, "policy");
 	size_t size = strlen(text);
+	/* What is written must be read again. */
+	if (size + 1 > POLICY_MAX_BYTES)
+		return err_set(e, ERR_LIMIT, "the policy would have more than %d bytes", POLICY_MAX_BYTES);
 	char *line = realloc(text, size + 2);
 	if (!line)
 		return err_errno(e, ERR_NOMEM, "writing the policy");

@@ -29,6 +29,7 @@ MUST_CHECK int policy_default(struct policy **out, struct err *e);
 MUST_CHECK int policy_parse(const uint8_t *json, size_t size, struct policy **out, struct err *e);
 /* The file at dir_fd/path; the default if it does not exist. */
 MUST_CHECK int policy_load(int dir_fd, const char *path, struct policy **out, struct err *e);
+/* ERR_LIMIT: it would be too large to be read. */
 MUST_CHECK int policy_format(const struct policy *policy, char **out, size_t *out_size, struct err *e);
 void policy_free(struct policy **policy);
 

@@ -75,13 +75,8 @@ int trust_read_certificate(int fd, struct cert **out, struct err *e)
 	return cert_from_pem(pem, size, out, e);
 }
 
-static int write_policy(int config_fd, const struct policy *policy, struct err *e)
+static int write_policy(int config_fd, const char *json, size_t size, struct err *e)
 {
-	OWN_FREE char *json = NULL;
-	size_t size;
-
-	if (policy_format(policy, &json, &size, e))
-		return -1;
 	return file_replace_at(config_fd, "policy.json", json, size, 0644, e);
 }
 
@@ -108,8 +103,8 @@ static bool trust_stores(const struct trust *trust, const struct cert_info *info
 
 /* Certificate first: a grant for a signer whose certificate is missing would admit nothing, and the other way round
  * neither. */
-static int write_both(const struct cert *cert, const struct cert_info *info, const struct policy *policy, int config_fd,
-		      struct err *e)
+static int write_both(const struct cert *cert, const struct cert_info *info, const char *policy, size_t policy_size,
+		      int config_fd, struct err *e)
 {
 	char name[FILE_NAME_BYTES];
 	OWN_FREE char *pem = NULL;
@@ -120,7 +115,7 @@ static int write_both(const struct cert *cert, const struct cert_info *info, con
 		return -1;
 	if (mkdirat(config_fd, "trust.d", 0755) && errno != EEXIST)
 		return err_errno(e, ERR_IO, "trust.d");
-	if (file_replace_at(config_fd, name, pem, size, 0644, e) || write_policy(config_fd, policy, e))
+	if (file_replace_at(config_fd, name, pem, size, 0644, e) || write_policy(config_fd, policy, policy_size, e))
 		return -1;
 	return 0;
 }
@@ -131,8 +126,10 @@ int trust_store_add(struct bundles *b, const struct bundles_request *request, in
 	OWN(cert) struct cert *cert = NULL;
 	OWN(trust) struct trust *trust = NULL;
 	OWN(policy) struct policy *policy = NULL;
+	OWN_FREE char *json = NULL;
 	OWN_FD int config_fd = -1;
 	struct cert_info info;
+	size_t size;
 	bool granted;
 
 	if (!pattern[0])
@@ -152,10 +149,13 @@ int trust_store_add(struct bundles *b, const struct bundles_request *request, in
 	policy_names_of(policy, &info.signer, names, TRUST_NAMES_BYTES);
 	if (trust_stores(trust, &info) && !granted)
 		return err_set(e, ERR_TRUST_EXISTS, "%s is trusted for %s already", info.subject, pattern);
+	/* What is written must be read again: both have their limits. */
+	if (trust_add(trust, cert, e) || policy_format(policy, &json, &size, e))
+		return -1;
 	const struct state_bundle about = about_signer(&info.signer);
 	if (bundles_audit(b, request, "trust_add", "done", &about, pattern, NULL, e))
 		return -1;
-	if (write_both(cert, &info, policy, config_fd, e)) {
+	if (write_both(cert, &info, json, size, config_fd, e)) {
 		bundles_audit_failure(b, request, "trust_add", &about, e);
 		return -1;
 	}
@@ -251,17 +251,20 @@ int trust_store_remove(struct bundles *b, const struct bundles_request *request,
 {
 	OWN(trust) struct trust *trust = NULL;
 	OWN(policy) struct policy *policy = NULL;
+	OWN_FREE char *json = NULL;
 	OWN_FD int config_fd = -1;
 	struct cert_info info;
+	size_t size;
 
 	memset(&info, 0, sizeof(info));
 	if (open_config(b, &config_fd, e) || admit_trust(b->admit.config_dir, &trust, &policy, e) ||
-	    find_signer(trust, signer, &info, e) || policy_ungrant(policy, &info.signer, e))
+	    find_signer(trust, signer, &info, e) || policy_ungrant(policy, &info.signer, e) ||
+	    policy_format(policy, &json, &size, e))
 		return -1;
 	const struct state_bundle about = about_signer(&info.signer);
 	if (bundles_audit(b, request, "trust_remove", "done", &about, info.subject, NULL, e))
 		return -1;
-	if (write_policy(config_fd, policy, e)) {
+	if (write_policy(config_fd, json, size, e)) {
 		bundles_audit_failure(b, request, "trust_remove", &about, e);
 		return -1;
 	}

@@ -8,7 +8,7 @@ enum { TRUST_NAMES_BYTES = 1024 };
 
 /* Stores the certificate as <config>/trust.d/<signer>.<certificate>.pem, beside others of its signer, and grants the signer the
  * pattern ("": "*"). One that is stored already gets the pattern added; if it has it too, ERR_TRUST_EXISTS.
- * ERR_CERTIFICATE_REVOKED. */
+ * ERR_CERTIFICATE_REVOKED; ERR_LIMIT: more certificates or a larger policy than the next decision would read. */
 MUST_CHECK int trust_store_add(struct bundles *b, const struct bundles_request *request, int pem_fd,
 			       const char *pattern, struct cert_info *out, char names[static TRUST_NAMES_BYTES],
 			       struct err *e);

@@ -191,5 +191,42 @@ check trust_one_more_than_is_shown load trust add "$E2E_TMP/two/signer.pem" --na
 check_eq trust_one_more_is_granted true \
 	"$(jq --arg two "$(signer_of two)" '[.grants[] | select(.signers == [$two]) | .names[]] | index("more/*") != null' "$E2E_TMP/etc/policy.json")"
 check_refused trust_the_same_again trust.exists 21 load trust add "$E2E_TMP/two/signer.pem" --names 'more/*'
+
+# ---- what the next decision could not read any more is not written ----
+make_signer four
+cp "$E2E_TMP/etc/policy.json" "$E2E_TMP/policy"
+python3 - "$E2E_TMP/etc/policy.json" <<'END'
+import json, sys
+policy = json.load(open(sys.argv[1]))
+line = lambda: json.dumps(policy, separators=(",", ":"))
+many = [{"names": [f"fill/g{grant}n{n:04}" for n in range(1024)],
+         "signers": policy["grants"][0]["signers"]} for grant in range(10)]
+policy["grants"] += many
+room = (1 << 20) - 1024 - len(line())
+for grant in many:
+    grant["names"] = [name + "x" * (room // 10240) for name in grant["names"]]
+open(sys.argv[1], "w").write(line())
+END
+large=$(sha256sum <"$E2E_TMP/etc/policy.json")
+check_refused policy_too_large_refused system.limit 3 load trust add "$E2E_TMP/four/signer.pem" --names 'four/*'
+check_eq policy_too_large_audited '["trust_add","failed","system.limit"]' "$(last_audit '[.action, .verdict, .code]')"
+check_eq policy_too_large_not_written "$large" "$(sha256sum <"$E2E_TMP/etc/policy.json")"
+check policy_still_read load trust list
+cp "$E2E_TMP/policy" "$E2E_TMP/etc/policy.json"
+# Of one certificate with other serial numbers: trust is in bytes.
+python3 - "$E2E_TMP/one/signer.pem" "$E2E_TMP/etc/trust.d" <<'END'
+import os, ssl, subprocess, sys
+pem, folder = sys.argv[1:]
+serial = subprocess.run(["openssl", "x509", "-in", pem, "-noout", "-serial"], capture_output=True, text=True, check=True)
+serial = bytes.fromhex(serial.stdout.strip().split("=")[1])
+der = ssl.PEM_cert_to_DER_cert(open(pem).read())
+for n in range(1024 - len(os.listdir(folder))):
+    other = der.replace(serial, serial[:-2] + n.to_bytes(2, "big"), 1)
+    open(f"{folder}/many{n}.pem", "w").write(ssl.DER_cert_to_PEM_cert(other))
+END
+check_refused certificates_too_many_refused system.limit 3 load trust add "$E2E_TMP/four/signer.pem" --names 'four/*'
+check certificates_still_read load trust list
+rm "$E2E_TMP/etc/trust.d"/many*.pem
+check trust_four load trust add "$E2E_TMP/four/signer.pem" --names 'four/*'
 daemon_stop
 e2e_done
