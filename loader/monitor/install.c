@@ -226,12 +226,16 @@ static int already(struct installation *i, struct err *e)
 {
 	const struct manifest *m = verified_manifest(i->verified);
 
-	if (bundles_audit(i->b, i->request, "install", "done", &i->next, "already installed", NULL, e) ||
-	    state_store(i->b->state, m->name, m->serial, i->tar, i->size, e))
+	if (bundles_audit(i->b, i->request, "install", "done", &i->next, "already installed", NULL, e))
 		return -1;
-	/* A revocation judges the stored bytes, whether state.json can name who signed them or not. */
-	bundle_note_signers(i->old, i->verified);
-	return commit(i, e);
+	if (state_store(i->b->state, m->name, m->serial, i->tar, i->size, e) == 0) {
+		/* A revocation judges the stored bytes, whether state.json can name who signed them or not. */
+		bundle_note_signers(i->old, i->verified);
+		if (commit(i, e) == 0)
+			return 0;
+	}
+	bundles_audit_failure(i->b, i->request, "install", &i->next, e);
+	return -1;
 }
 
 static int install_verified(struct installation *i, struct bundles_result *out, struct err *e)

@@ -149,6 +149,15 @@ umount "$E2E_TMP/state"
 daemon_start
 check_eq full_disk_still_the_same_program "$running" "$(id)"
 
+# ---- what is installed already cannot be stored once more ----
+mount --bind "$E2E_TMP/state/bundles" "$E2E_TMP/state/bundles"
+mount -o remount,bind,ro "$E2E_TMP/state/bundles"
+check_refused same_again_unstored_told state.io 18 load install "$E2E_TMP/1.tar"
+check_eq same_again_unstored_audited "install failed state.io" \
+	"$(load audit --json --last 1 | jq -r '.entries[-1] | "\(.action) \(.verdict) \(.code)"')"
+check_eq same_again_unstored_goes_on "$running" "$(id)"
+umount "$E2E_TMP/state/bundles"
+
 # ---- two at once ----
 refused_start second_daemon_told daemon.running 4
 # ended FILE COMMAND...: "done", or the error's code.
