@@ -404,6 +404,7 @@ static void stop(struct bundle *bundle)
 	kernel_close(&bundle->kernel);
 	verified_bundle_free(&bundle->verified);
 	bundle->signer_count = 0;
+	bundle->unaudited = false;
 	if (bundle->manifest_fd >= 0)
 		close(bundle->manifest_fd);
 	bundle->manifest_fd = -1;

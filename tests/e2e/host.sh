@@ -127,9 +127,12 @@ daemon_start
 running=$(id)
 daemon_stop
 cp -a "$E2E_TMP/state" "$E2E_TMP/state.kept"
-mount -t tmpfs -o size=8m,mode=700 full "$E2E_TMP/state"
-cp -a "$E2E_TMP/state.kept/." "$E2E_TMP/state/"
-dd if=/dev/zero of="$E2E_TMP/state/fill" bs=4k 2>/dev/null || true
+fill_disk() {
+	mount -t tmpfs -o size=8m,mode=700 full "$E2E_TMP/state"
+	cp -a "$E2E_TMP/state.kept/." "$E2E_TMP/state/"
+	dd if=/dev/zero of="$E2E_TMP/state/fill" bs=4k 2>/dev/null || true
+}
+fill_disk
 daemon_start
 check_eq full_disk_takes_nothing_away "$running" "$(id)"
 check full_disk_warns grep -qF 'the audit log cannot be written' <<<"$(load status)"
@@ -148,6 +151,21 @@ daemon_stop
 umount "$E2E_TMP/state"
 daemon_start
 check_eq full_disk_still_the_same_program "$running" "$(id)"
+
+# ---- what was taken over then, and is revoked before its line is written ----
+daemon_stop
+fill_disk
+daemon_start
+rm "$E2E_TMP/state/fill"
+load revoke "$E2E_TMP/signer/signer.pem" >/dev/null || fail full_disk_revoke "revoke failed"
+owes_nothing() { load status >"$E2E_TMP/status" && ! grep -qF 'the audit log cannot be written' "$E2E_TMP/status"; }
+check full_disk_revoked_owes_nothing wait_for 15 owes_nothing
+check_eq full_disk_revoked_is_the_last_word "detach done" "$(load audit --json --last 1 | jq -r '.entries[-1] | "\(.action) \(.verdict)"')"
+load revoke --undo "$E2E_TMP/signer/signer.pem" >/dev/null
+daemon_stop
+umount "$E2E_TMP/state"
+daemon_start
+running=$(id)
 
 # ---- what is installed already cannot be stored once more ----
 mount --bind "$E2E_TMP/state/bundles" "$E2E_TMP/state/bundles"
