@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "bundles/base/json.h"
 #include "bundles/manifest_impl.h"
@@ -152,6 +153,30 @@ const struct manifest_object *manifest_object_find(const struct manifest *m, con
 		if (strcmp(m->objects[i].arch, arch) == 0 && strcmp(m->objects[i].name, name) == 0)
 			return &m->objects[i];
 	return NULL;
+}
+
+const struct manifest_map *manifest_map_find(const struct manifest_object *o, const char *name)
+{
+	for (size_t i = 0; i < o->map_count; i++)
+		if (strcmp(o->maps[i].name, name) == 0)
+			return &o->maps[i];
+	return NULL;
+}
+
+const char *manifest_host_arch(void)
+{
+	static struct utsname name;
+
+	if (uname(&name))
+		return "";
+	return name.machine;
+}
+
+const struct manifest_map *manifest_output_map(const struct manifest *m, const struct manifest_output *o)
+{
+	const struct manifest_object *object = manifest_object_find(m, manifest_host_arch(), o->object);
+
+	return object ? manifest_map_find(object, o->map) : NULL;
 }
 
 const struct manifest_param *manifest_param_find(const struct manifest *m, const char *name)

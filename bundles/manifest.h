@@ -216,7 +216,12 @@ bool manifest_name_valid(const char *name);
 
 /* NULL if there is none. */
 const struct manifest_object *manifest_object_find(const struct manifest *m, const char *arch, const char *name);
+const struct manifest_map *manifest_map_find(const struct manifest_object *o, const char *name);
 const struct manifest_param *manifest_param_find(const struct manifest *m, const char *name);
+
+/* The architecture of this host's objects, as uname(2) names it, and an output's map in the one that is for it. */
+const char *manifest_host_arch(void);
+const struct manifest_map *manifest_output_map(const struct manifest *m, const struct manifest_output *o);
 
 /* What is wrong with a parameter of m, its variables aside; NULL: nothing. It has a name, texts and a default. */
 const char *manifest_param_problem(const struct manifest_param *p, const struct manifest *m);

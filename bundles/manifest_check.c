@@ -141,14 +141,6 @@ static bool object_known(const struct manifest *m, const char *name)
 	return false;
 }
 
-static const struct manifest_map *map_find(const struct manifest_object *o, const char *name)
-{
-	for (size_t i = 0; i < o->map_count; i++)
-		if (strcmp(o->maps[i].name, name) == 0)
-			return &o->maps[i];
-	return NULL;
-}
-
 /* ---- enums ---- */
 
 static int check_enum(const struct manifest *m, size_t i, struct err *e)
@@ -267,7 +259,7 @@ static int check_output(const struct manifest *m, size_t i, struct err *e)
 	for (size_t k = 0; k < m->object_count; k++) {
 		if (strcmp(m->objects[k].name, o->object) != 0)
 			continue;
-		const struct manifest_map *map = map_find(&m->objects[k], o->map);
+		const struct manifest_map *map = manifest_map_find(&m->objects[k], o->map);
 		if (!map || !in_words(map->type, map_types[o->kind]))
 			return bad(e, "outputs[%zu].map: %s of objects[%zu] is no map for a %s", i, o->map, k,
 				   output_kind_names[o->kind]);
@@ -378,7 +370,7 @@ static int check_param(const struct manifest *m, size_t i, struct err *e)
 		for (size_t n = 0; n < m->object_count; n++) {
 			if (strcmp(m->objects[n].name, v->object) != 0)
 				continue;
-			const struct manifest_map *map = map_find(&m->objects[n], v->map);
+			const struct manifest_map *map = manifest_map_find(&m->objects[n], v->map);
 			if (!map || strcmp(map->type, "array") != 0)
 				return bad(e, "parameters[%zu].variables[%zu].map: objects[%zu] has no section %s", i,
 					   k, n, v->map);

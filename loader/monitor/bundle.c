@@ -70,11 +70,8 @@ static void hand_ring(const struct bundles *b, const struct bundle *bundle, size
 
 	if (fd < 0)
 		return; /* no program of its object is in use */
-	for (size_t i = 0; i < m->object_count; i++)
-		for (size_t k = 0; k < m->objects[i].map_count; k++)
-			if (strcmp(m->objects[i].name, o->object) == 0 &&
-			    strcmp(m->objects[i].maps[k].name, o->map) == 0)
-				msg.ring_bytes = m->objects[i].maps[k].max_entries;
+	const struct manifest_map *map = manifest_output_map(m, o);
+	msg.ring_bytes = map ? map->max_entries : 0;
 	worker_send(b->worker, &msg, fd);
 }
 

@@ -3,20 +3,10 @@
 #include <malloc.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 #include "loader/monitor/kernel_impl.h"
 
 /* ---- the object ---- */
-
-static const char *host_arch(void)
-{
-	static struct utsname name;
-
-	if (uname(&name))
-		return "";
-	return name.machine;
-}
 
 static int add_object(struct kernel_bundle *kb, const struct manifest_object *stated, struct err *e)
 {
@@ -47,7 +37,7 @@ int kernel_bundle_new(const struct kernel_host *host, const struct verified_bund
 		      struct err *e)
 {
 	const struct manifest *m = verified_manifest(bundle);
-	const char *arch = host_arch();
+	const char *arch = manifest_host_arch();
 	size_t objects = 0, progs = 0;
 	struct kernel_bundle *kb __attribute__((cleanup(kernel_bundle_free))) = calloc(1, sizeof(*kb));
 

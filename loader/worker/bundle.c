@@ -213,20 +213,10 @@ static struct stream_type *type_of(const struct output *o, uint32_t id)
 	return NULL;
 }
 
-static const struct manifest_map *map_of(const struct manifest *m, const struct manifest_output *o)
-{
-	for (size_t i = 0; i < m->object_count; i++)
-		for (size_t k = 0; k < m->objects[i].map_count; k++)
-			if (strcmp(m->objects[i].name, o->object) == 0 &&
-			    strcmp(m->objects[i].maps[k].name, o->map) == 0)
-				return &m->objects[i].maps[k];
-	return NULL;
-}
-
 static int open_sample(struct output *o, uint32_t cpus, int fd, struct err *e)
 {
 	const struct manifest_output *out = o->output;
-	const struct manifest_map *map = map_of(o->bundle->manifest, out);
+	const struct manifest_map *map = manifest_output_map(o->bundle->manifest, out);
 
 	if (!map)
 		return err_set(e, ERR_DAEMON_PROTOCOL, "object %s has no map %s", out->object, out->map);
