@@ -27,7 +27,8 @@ static bool is_array(uint32_t type)
 
 static bool is_sampled(uint32_t type)
 {
-	return is_array(type) || is_per_cpu(type) || type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LRU_HASH;
+	return is_array(type) || is_per_cpu(type) || type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LRU_HASH ||
+	       type == BPF_MAP_TYPE_LPM_TRIE;
 }
 
 static size_t pad8(size_t n)
@@ -88,6 +89,7 @@ static int describe_map(struct sampler *s, struct err *e)
 	s->cpus = (uint32_t)cpus;
 	s->array = is_array(s->info.type);
 	s->per_cpu = is_per_cpu(s->info.type);
+	s->batches = s->info.type != BPF_MAP_TYPE_LPM_TRIE; /* a batch of its ends with a key, not with a bucket */
 	/* The kernel gives per-CPU values padded to 8 bytes, others as they are. */
 	s->value_bytes = s->per_cpu ? pad8(s->info.value_size) * s->cpus : s->info.value_size;
 	s->entry_bytes = pad8(s->info.key_size) + pad8(s->info.value_size) * s->cpus;
@@ -104,7 +106,6 @@ int sampler_new(const struct kernel_bundle *kb, const struct manifest *m, size_t
 	if (!s)
 		return err_errno(e, ERR_NOMEM, "sampled map");
 	s->map = s->memfd = -1;
-	s->batches = true;
 	if (output_index >= m->output_count || m->outputs[output_index].kind == OUTPUT_RING)
 		return err_set(e, ERR_INTERNAL, "output %zu is not sampled", output_index);
 	s->kb = kb;

@@ -8,7 +8,7 @@
  *
  * Batches (Linux 5.6) walk a hash map bucket by bucket, each under its lock: a key stays in its bucket, so it is seen at
  * most once, and lookup-and-delete loses no count between the two. One key after the other, a walk starts again when
- * its key is deleted meanwhile: what was seen is remembered. */
+ * its key is deleted meanwhile: what was seen is remembered. A trie may give such a key with its parent's value. */
 
 enum { BATCH_BYTES = 1 << 20, BATCH_MOST = 4096, ENOTSUPP_KERNEL = 524 };
 

@@ -27,6 +27,19 @@ struct {
 	__type(value, struct odd_value);
 } odd SEC(".maps");
 
+struct prefix {
+	__u32 bits;
+	__u8 address[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1000);
+	__type(key, struct prefix);
+	__type(value, __u64);
+} trie SEC(".maps");
+
 OBS_RING(ring, 256 * 1024);
 
 const volatile __u32 constant = 7;
@@ -36,6 +49,7 @@ OBS_PARAM_LIST(__u16, ports, 4, 0, 65535, "port", "ports to look at");
 SEC("raw_tp/sys_enter") int on_maps(__u64 *ctx)
 {
 	__u32 key = 1;
+	struct prefix prefix = {.bits = 32};
 
 	/* Referenced, so that all are kept; the tests fill them. */
 	bpf_map_lookup_elem(&hash, &key);
@@ -44,6 +58,7 @@ SEC("raw_tp/sys_enter") int on_maps(__u64 *ctx)
 	bpf_map_lookup_elem(&percpu_hash, &key);
 	bpf_map_lookup_elem(&lru_percpu_hash, &key);
 	bpf_map_lookup_elem(&percpu_array, &key);
+	bpf_map_lookup_elem(&trie, &prefix);
 	if (bpf_get_prandom_u32() % every == 0 && ports[0] == 0 && constant == 7)
 		hit(0);
 	return 0;

@@ -99,6 +99,7 @@ kept percpu_hash
 latency percpu_array
 levels array
 linear array
+networks lpm_trie
 recent lru_hash
 sums percpu_hash' "$(jq -r '(.objects[] | select(.arch == "x86_64") | .maps) as $m | .outputs[] | select(.kind == "sample") | .map as $n |
 	"\($n) \($m[] | select(.name == $n) | .type)"' "$E2E_TMP/manifest" | LC_ALL=C sort)"
@@ -132,6 +133,9 @@ wait_for 5 seen 1 types.recent || true
 sleep 0.5
 check_eq "changed: once, however often it is read" '"id":4294967295,"count":1' "$(fields types.recent)"
 check_eq "changed: of an array only what is not zero" '"slot":2,"level":-32768' "$(fields types.level)"
+check_eq "trie: networks within networks" \
+	$'"prefix":{"bits":12,"address":"10.16.0.0"},"count":2\n"prefix":{"bits":8,"address":"10.0.0.0"},"count":1' \
+	"$(fields types.network | sort)"
 check_eq "linear histogram" '"level":{"buckets":[{"le":-6,"count":1},{"le":-1,"count":0},{"le":4,"count":4},{"le":9,"count":0},{"le":14,"count":0},{"le":19,"count":0},{"le":24,"count":0},{"le":29,"count":2}],"count":7}' \
 	"$(fields types.linear)"
 ask h

@@ -252,6 +252,42 @@ static void take_without_batches_clears_every_kind(void **state)
 	each_map(true);
 }
 
+/* Each /24 lies in the /8. */
+static void take_reads_and_clears_a_trie(void **state)
+{
+	struct prefix {
+		uint32_t bits;
+		uint8_t address[4];
+	} key;
+
+	(void)state;
+	for (int clear = 0; clear < 2; clear++) {
+		OWN(sampler) struct sampler *s = sampler("trie", clear);
+		const struct worker_sample *sample = mapped(s);
+		int fd = kernel_map_fd(kb, "maps", "trie");
+		bool seen[301] = {0};
+		for (uint64_t i = 0; i <= 300; i++) {
+			key = (struct prefix){i ? 24 : 8, {10, (uint8_t)(i >> 8), (uint8_t)i}};
+			assert_int_equal(bpf_map_update_elem(fd, &key, &i, BPF_ANY), 0);
+		}
+		take(s);
+		assert_int_equal(sample->entries, 301);
+		assert_int_equal(sample->left_out, 0);
+		for (size_t i = 0; i < 301; i++) {
+			uint64_t value;
+			memcpy(&key, sample->data + i * 16, sizeof(key));
+			memcpy(&value, sample->data + i * 16 + 8, sizeof(value));
+			assert_in_range(value, 0, 300);
+			assert_false(seen[value]);
+			seen[value] = true;
+			assert_int_equal(key.bits, value ? 24 : 8);
+			assert_int_equal(key.address[1] << 8 | key.address[2], value);
+		}
+		take(s);
+		assert_int_equal(sample->entries, clear ? 0 : 301);
+	}
+}
+
 static void take_of_changing_map_gives_each_key_once(void **state)
 {
 	OWN(sampler) struct sampler *s = sampler("hash", false);
@@ -394,6 +430,7 @@ int main(void)
 	    TEST(take_clears_every_kind),
 	    TEST(take_without_batches_reads_every_kind),
 	    TEST(take_without_batches_clears_every_kind),
+	    TEST(take_reads_and_clears_a_trie),
 	    TEST(take_of_changing_map_gives_each_key_once),
 	    TEST(drop_counts_what_a_cleared_map_had),
 	    TEST(take_failing_half_way_counts_what_it_cleared),
