@@ -29,7 +29,9 @@ enum {
 	MANIFEST_MAX_CONFIG = 64,
 	MANIFEST_MAX_DEPTH = 16, /* of the JSON */
 	PARAM_MAX_BYTES = 4096,  /* one parameter with all its elements */
-	LOSS_MAX_SLOTS = 64,     /* drop counters of one object */
+	PARAM_TEXT_MAX_BYTES =
+	    PARAM_MAX_BYTES * (MANIFEST_IDENT_MAX + 1), /* as text, at worst: names of one byte each */
+	LOSS_MAX_SLOTS = 64,                            /* drop counters of one object */
 	SAMPLE_MIN_MS = 100,
 	SAMPLE_MAX_MS = 3600000,
 	EVENT_MAX_BYTES = 32 << 10,       /* one record of a ring, one key or value of a map */

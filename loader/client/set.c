@@ -1,16 +1,23 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/file.h"
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"
 #include "loader/client/view.h"
 
 static int set_one(const struct options *o, const char *name, const char *assignment, struct err *e)
 {
+	const char *value = strchr(assignment, '=') + 1;
+	OWN_FREE char *param = strndup(assignment, (size_t)(value - 1 - assignment));
+	OWN_FD int fd = -1;
 	struct control_request request;
 	json_auto_t *answer = NULL;
 
-	if (ask_request(CONTROL_SET, name, assignment, &request, e) || ask(o, &request, -1, &answer, e))
+	if (!param)
+		return err_errno(e, ERR_NOMEM, "%s", assignment);
+	if (ask_request(CONTROL_SET, name, param, &request, e) ||
+	    file_sealed("obsload-value", value, strlen(value), &fd, e) || ask(o, &request, fd, &answer, e))
 		return -1;
 	if (!answer)
 		return 0;

@@ -18,7 +18,7 @@ enum control_op {
 	CONTROL_TRUST_ADD, /* fd: PEM certificate; arg: name pattern */
 	CONTROL_TRUST_LIST,
 	CONTROL_TRUST_REMOVE, /* arg: signer, 64 hex or a unique prefix of at least 8 */
-	CONTROL_SET,          /* name; arg: "param=value" */
+	CONTROL_SET,          /* name; arg: parameter; fd: its value as text */
 	CONTROL_PARAMS,       /* name or "" */
 	CONTROL_AUDIT,        /* JSON: {"entries": [...]}, newest last; arg: how many at most, decimal */
 	CONTROL_REVOKE,       /* arg: identity or a prefix of at least 8, or "" and fd: PEM certificate */

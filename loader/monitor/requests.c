@@ -11,7 +11,7 @@
 #include "loader/monitor/show.h"
 #include "loader/monitor/trust.h"
 
-enum { PARAM_TEXT_BYTES = 4096, AUDIT_DEFAULT = 100 };
+enum { AUDIT_DEFAULT = 100 };
 
 typedef int request_fn(struct control_call *call, json_t **out, struct err *e);
 
@@ -182,14 +182,21 @@ static int request_status(struct control_call *call, json_t **out, struct err *e
 
 static int request_set(struct control_call *call, json_t **out, struct err *e)
 {
-	char value[PARAM_TEXT_BYTES], previous[PARAM_TEXT_BYTES], param[MANIFEST_IDENT_MAX + 1];
-	const char *equals = strchr(call->request->arg, '=');
+	const char *param = call->request->arg;
+	OWN_FREE uint8_t *text = NULL;
+	OWN_FREE char *value = malloc(PARAM_TEXT_MAX_BYTES), *previous = malloc(PARAM_TEXT_MAX_BYTES);
+	size_t size;
 
-	if (!equals || equals == call->request->arg || (size_t)(equals - call->request->arg) >= sizeof(param))
-		return err_set(e, ERR_USAGE, "\"%s\": PARAM=VALUE is due", call->request->arg);
-	snprintf(param, sizeof(param), "%.*s", (int)(equals - call->request->arg), call->request->arg);
-	if (bundles_set(call->control->bundles, &call->as, call->request->name, param, equals + 1, value, previous,
-			sizeof(value), e))
+	if (!value || !previous)
+		return err_errno(e, ERR_NOMEM, "parameter %s", param);
+	if (lseek(call->fd, 0, SEEK_SET) < 0)
+		return err_errno(e, ERR_IO, "the value of %s", param);
+	if (file_read_fd(call->fd, PARAM_TEXT_MAX_BYTES, ERR_PARAMETER_VALUE, &text, &size, e))
+		return err_wrap(e, "the value of %s", param);
+	if (strlen((char *)text) != size)
+		return err_set(e, ERR_PARAMETER_VALUE, "parameter %s: its text has a NUL", param);
+	if (bundles_set(call->control->bundles, &call->as, call->request->name, param, (char *)text, value, previous,
+			PARAM_TEXT_MAX_BYTES, e))
 		return -1;
 	*out = json_pack("{s:o,s:o,s:o,s:o}", "name", show_text(call->request->name), "parameter", show_text(param),
 			 "value", show_text(value), "previous", show_text(previous));
@@ -400,7 +407,7 @@ static const struct {
     [CONTROL_TRUST_ADD] = {request_trust_add, "certificate", "trust_add"},
     [CONTROL_TRUST_LIST] = {request_trust_list, NULL, NULL},
     [CONTROL_TRUST_REMOVE] = {request_trust_remove, NULL, "trust_remove"},
-    [CONTROL_SET] = {request_set, NULL, "set"},
+    [CONTROL_SET] = {request_set, "value", "set"},
     [CONTROL_PARAMS] = {request_params, NULL, NULL},
     [CONTROL_REVOKE] = {request_revoke, NULL, "revoke"},
     [CONTROL_REVOKE_UNDO] = {request_revoke, NULL, "revoke_undo", .root = true},

@@ -7,8 +7,6 @@
 #include "bundles/base/text.h"
 #include "loader/monitor/params.h"
 
-enum { VALUE_BYTES = 4096 };
-
 static const char replacement[] = "\xef\xbf\xbd";
 
 json_t *show_text(const char *text)
@@ -217,15 +215,18 @@ static void type_text(const struct manifest_param *p, char *dst, size_t size)
 static json_t *show_param(const struct bundle *bundle, const struct manifest *m, const struct manifest_param *p)
 {
 	OWN_FREE uint8_t *bytes = calloc(1, param_bytes(p) + 1);
-	char type[64], initial[VALUE_BYTES], value[VALUE_BYTES];
+	OWN_FREE char *initial = malloc(PARAM_TEXT_MAX_BYTES), *value = malloc(PARAM_TEXT_MAX_BYTES);
+	char type[64];
 	struct err e = ERR_INIT;
 
+	if (!bytes || !initial || !value)
+		return NULL;
 	type_text(p, type, sizeof(type));
-	param_format(m, p, p->initial, initial, sizeof(initial));
-	if (!bytes || param_read(bundle->kernel, p, bytes, &e))
-		snprintf(value, sizeof(value), "unknown");
+	param_format(m, p, p->initial, initial, PARAM_TEXT_MAX_BYTES);
+	if (param_read(bundle->kernel, p, bytes, &e))
+		snprintf(value, PARAM_TEXT_MAX_BYTES, "unknown");
 	else
-		param_format(m, p, bytes, value, sizeof(value));
+		param_format(m, p, bytes, value, PARAM_TEXT_MAX_BYTES);
 	json_t *json = json_pack("{s:o,s:s,s:o,s:o,s:o}", "name", show_text(p->name), "type", type, "value",
 				 show_text(value), "default", show_text(initial), "help", show_text(p->help));
 	if (p->unit[0])

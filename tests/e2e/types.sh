@@ -169,6 +169,15 @@ now=$(rate)
 check "and back, without waiting for the hour to end ($now in a second)" test "$now" -ge 12
 load set test/types sample_ms=3600000 >/dev/null
 
+# ---- a parameter of 4096 bytes ----
+offsets=$(printf -- '-128,%.0s' {1..4096})
+offsets=${offsets%,}
+check "a long parameter is set" test "$offsets" = "$(load set test/types "offsets=$offsets" --json | jq -r .value)"
+check "and shown whole" test "$offsets" = \
+	"$(load params test/types --json | jq -r '.bundles[0].parameters[] | select(.name == "offsets") | .value')"
+check "and what it was" test "$offsets" = "$(load set test/types offsets=-1 --json | jq -r .previous)"
+check "the audit log has all of it" test "offsets=-1, was $offsets" = "$(load audit --last 1 --json | jq -r '.entries[0].detail')"
+
 # ---- loss ----
 # told SOURCE: the sum of what the stream told of it. all_told SOURCE COUNT
 told() { jq -s --arg s "$1" 'map(select(.event == "obs.lost" and .bundle == "test/types" and .source == $s) | .count) | add // 0' "$E2E_TMP/events"; }

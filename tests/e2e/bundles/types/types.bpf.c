@@ -118,6 +118,7 @@ struct message {
 /* ---- sampled ---- */
 
 OBS_PARAM(__u32, sample_ms, 200, 100, 3600000, "Milliseconds between samples of the map flows.");
+OBS_PARAM_LIST(__s8, offsets, 4096, -128, 127, "", "As long a text as a parameter of numbers can have.");
 
 struct flow_key {
 	__u8 peer[16] OBS_AS("peer.address") OBS_FORMAT("ip");
@@ -462,6 +463,7 @@ int on_exec(void *ctx)
 	bpf_get_current_comm(name, sizeof(name));
 	if (name[0] != 't' || name[1] != '.' || name[3])
 		return 0;
+	(void)offsets[0];
 	switch (name[2]) {
 	case 'v':
 		send_numbers();
