@@ -26,7 +26,7 @@ $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_libs := worker ipc bund
 $(foreach t,$(worker_tests),$(eval tests/bin/worker_$(t)_pkgs := libbpf jansson cmocka))
 tests/bin/worker_stream_ldflags := -Wl,--wrap=filter_matches
 tests/bin/worker_filter_ldflags := -Wl,--wrap=dns_parse,--wrap=enum_names_name
-tests/bin/worker_loop_ldflags := -Wl,--wrap=clock_gettime
+tests/bin/worker_loop_ldflags := -Wl,--wrap=clock_gettime,--wrap=kallsyms_read
 E2E_TESTS += subscribers types missed leaving resume
 
 E2E_TESTS += sign pkcs11 trust rotation recover clock

@@ -31,7 +31,7 @@ struct bundle {
 	struct stream_type *lost_type;
 	struct stream_type **event_types; /* as manifest->events */
 	struct output *outputs;           /* as manifest->outputs */
-	bool needs_kallsyms;
+	bool needs_kallsyms, has_kallsyms;
 	bool held;                  /* rings are not read */
 	uint64_t from_ns, until_ns; /* records of other times are another bundle's */
 };
@@ -174,9 +174,12 @@ const char *bundle_name(const struct bundle *b)
 	return b->manifest->name;
 }
 
-bool bundle_needs_kallsyms(const struct bundle *b)
+bool bundle_wants_kallsyms(struct bundle *b)
 {
-	return b->needs_kallsyms;
+	bool wants = b->needs_kallsyms && !b->has_kallsyms;
+
+	b->has_kallsyms |= wants;
+	return wants;
 }
 
 /* ---- outputs ---- */

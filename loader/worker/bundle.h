@@ -20,7 +20,7 @@ void bundle_free(struct bundle **b);
 
 uint32_t bundle_handle(const struct bundle *b);
 const char *bundle_name(const struct bundle *b);
-bool bundle_needs_kallsyms(const struct bundle *b);
+bool bundle_wants_kallsyms(struct bundle *b); /* once, as soon as a table of it has stacks */
 
 /* An output's descriptor: a ring of ring_bytes, or a sample's memfd with values of so many CPUs. Takes fd over on success.
  * ERR_DAEMON_PROTOCOL if there is no such output, or it has one already. */

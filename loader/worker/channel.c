@@ -131,7 +131,7 @@ static int take_output(struct worker *w, const struct worker_msg *msg, int *fds,
 		return -1;
 	fds[0] = -1;
 	/* Samples' tables are compiled with their outputs, so only now is it known. */
-	if (bundle_needs_kallsyms(b))
+	if (bundle_wants_kallsyms(b))
 		load_kallsyms(w);
 	return 0;
 }

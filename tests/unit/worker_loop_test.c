@@ -26,21 +26,33 @@ enum { RING = 64 << 10, RECORD = 296, WAIT_MS = 3000, OUTPUT_RING_AT = 0, OUTPUT
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 
-/* Shared with the worker: how long the host slept, which only the clock of the day counts. */
-static _Atomic time_t *slept_s;
+/* With the worker. */
+static struct shared {
+	_Atomic time_t slept_s; /* how long the host slept, which only the clock of the day counts */
+	_Atomic unsigned kallsyms_reads;
+} * shared;
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
 	int bad = __real_clock_gettime(clock, now);
 
-	if (clock == CLOCK_REALTIME && slept_s)
-		now->tv_sec += *slept_s;
+	if (clock == CLOCK_REALTIME && shared)
+		now->tv_sec += shared->slept_s;
 	return bad;
+}
+
+int __wrap_kallsyms_read(int fd, struct kallsyms **out, struct err *e);
+int __real_kallsyms_read(int fd, struct kallsyms **out, struct err *e);
+
+int __wrap_kallsyms_read(int fd, struct kallsyms **out, struct err *e)
+{
+	shared->kallsyms_reads++;
+	return __real_kallsyms_read(fd, out, e);
 }
 
 struct world {
 	int monitor; /* our end */
-	int listener, stats_fd;
+	int listener, stats_fd, kallsyms_fd;
 	struct sockaddr_un address;
 	socklen_t address_size;
 	struct worker_stats *stats;
@@ -53,7 +65,7 @@ static void child(const struct world *w, int sock, unsigned max)
 	const struct worker_config config = {.monitor_fd = sock,
 					     .events_fd = w->listener,
 					     .stats_fd = w->stats_fd,
-					     .kallsyms_fd = -1,
+					     .kallsyms_fd = w->kallsyms_fd,
 					     .max_subscribers = max,
 					     .host = "web-1"};
 	OWN(worker) struct worker *worker = NULL;
@@ -101,7 +113,9 @@ static int ended(struct world *w)
 
 static int setup(void **state)
 {
+	static const char symbols[] = "ffffffff81000000 T _stext\n";
 	struct world *w = calloc(1, sizeof(*w));
+	struct err e = ERR_INIT;
 
 	/* Abstract, so that nothing is left behind. */
 	w->address.sun_family = AF_UNIX;
@@ -116,8 +130,9 @@ static int setup(void **state)
 	assert_true(w->stats != MAP_FAILED);
 	w->feed = (struct feed){.map = -1, .prog = -1, .discard = -1};
 	w->monitor = -1;
-	slept_s = mmap(NULL, sizeof(*slept_s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_true(slept_s != MAP_FAILED);
+	assert_int_equal(file_sealed("kallsyms", symbols, sizeof(symbols) - 1, &w->kallsyms_fd, &e), 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(shared != MAP_FAILED);
 	*state = w;
 	return 0;
 }
@@ -133,8 +148,9 @@ static int teardown(void **state)
 	if (w->monitor >= 0)
 		close(w->monitor);
 	munmap(w->stats, sizeof(struct worker_stats));
-	munmap((void *)slept_s, sizeof(*slept_s));
-	slept_s = NULL;
+	munmap(shared, sizeof(*shared));
+	shared = NULL;
+	close(w->kallsyms_fd);
 	close(w->stats_fd);
 	close(w->listener);
 	feed_close(&w->feed);
@@ -324,7 +340,7 @@ static void event_after_a_sleep_of_the_host_has_the_time_of_the_day(void **state
 	int fd = subscribe(w, "{}\n");
 	/* The worker waits, until it looks again by itself. */
 	poll(NULL, 0, 250);
-	*slept_s = 36000;
+	shared->slept_s = 36000;
 	put(w, 4242, 1, 1);
 	clock_gettime(CLOCK_MONOTONIC, &mono);
 	clock_gettime(CLOCK_REALTIME, &real);
@@ -477,6 +493,24 @@ static void sample_has_the_sizes_of_the_hosts_architecture(void **state)
 	say(w, (struct worker_msg){.op = WORKER_OUTPUT, .bundle = 7, .output = OUTPUT_SAMPLE_AT, .cpus = 2}, memfd);
 	say(w, (struct worker_msg){.op = WORKER_SAMPLE, .bundle = 7, .output = OUTPUT_SAMPLE_AT}, -1);
 	expect_done(w, 7, OUTPUT_SAMPLE_AT);
+	close(memfd);
+}
+
+static void kernel_symbols_are_read_once_for_each_bundle(void **state)
+{
+	struct world *w = *state;
+	struct worker_sample *sample;
+	int memfd = make_sample(16, 264, 1, 1, &sample);
+
+	start(w, 0);
+	for (uint32_t handle = 7; handle < 9; handle++) {
+		give_bundle(w, handle);
+		for (uint32_t output = OUTPUT_SAMPLE_AT; output <= OUTPUT_LOST_AT; output++)
+			say(w, (struct worker_msg){.op = WORKER_OUTPUT, .bundle = handle, .output = output, .cpus = 1},
+			    memfd);
+	}
+	settle(w);
+	assert_int_equal(shared->kallsyms_reads, 2);
 	close(memfd);
 }
 
@@ -895,6 +929,7 @@ int main(void)
 	    TEST(crash_and_restart_goes_on_with_ring_and_sequence),
 	    TEST(sample_becomes_events_and_is_given_back),
 	    TEST(sample_has_the_sizes_of_the_hosts_architecture),
+	    TEST(kernel_symbols_are_read_once_for_each_bundle),
 	    TEST(drop_counters_are_told_as_deltas_over_a_restart),
 	    TEST(losses_that_were_seen_and_not_told_are_told_by_the_next_worker),
 	    TEST(skipped_runs_are_told_as_deltas_over_a_restart),
