@@ -82,6 +82,8 @@ int command_audit(const struct options *o, int argc, char **argv, struct err *e)
 	(void)argv;
 	if (o->given & OPTION_CHAIN)
 		return verify(o, e);
+	if (o->last > CONTROL_AUDIT_MOST)
+		return err_set(e, ERR_USAGE, "--last %" PRIu64 ": at most %d", o->last, CONTROL_AUDIT_MOST);
 	if (o->last)
 		snprintf(most, sizeof(most), "%" PRIu64, o->last);
 	if (ask_request(CONTROL_AUDIT, NULL, most, &request, e) || ask(o, &request, -1, &answer, e))

@@ -20,7 +20,7 @@ enum control_op {
 	CONTROL_TRUST_REMOVE, /* arg: signer, 64 hex or a unique prefix of at least 8 */
 	CONTROL_SET,          /* name; arg: parameter; fd: its value as text */
 	CONTROL_PARAMS,       /* name or "" */
-	CONTROL_AUDIT,        /* JSON: {"entries": [...]}, newest last; arg: how many at most, decimal */
+	CONTROL_AUDIT,        /* JSON: {"entries": [...]}, newest last; arg: how many, decimal, to CONTROL_AUDIT_MOST */
 	CONTROL_REVOKE,       /* arg: identity or a prefix of at least 8, or "" and fd: PEM certificate */
 	CONTROL_REVOKE_UNDO,  /* the same */
 	CONTROL_REVOKE_LIST,
@@ -28,6 +28,8 @@ enum control_op {
 	CONTROL_AUDIT_VERIFY, /* the whole chain: {"lines", "files", "since", "last", ...} */
 	CONTROL_OP_COUNT,
 };
+
+enum { CONTROL_AUDIT_MOST = 10000 };
 
 enum control_flag { CONTROL_ALLOW_DOWNGRADE = 1 << 0 };
 

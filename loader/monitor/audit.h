@@ -16,8 +16,9 @@
 
 #include "bundles/digest.h"
 #include "keys/gate.h"
+#include "loader/ipc/control.h"
 
-enum { AUDIT_MAX_ENTRIES = 10000, AUDIT_FILE_BYTES = 8 << 20, AUDIT_KEEP = 15 };
+enum { AUDIT_MAX_ENTRIES = CONTROL_AUDIT_MOST, AUDIT_FILE_BYTES = 8 << 20, AUDIT_KEEP = 15 };
 
 /* audit.json */
 struct audit_mark {

@@ -237,6 +237,7 @@ check_refused "events are denied to others" daemon.denied 4 as_nobody events
 check_shows "audit shows a refusal with its code" "install +refused .*signature.untrusted" load audit
 check_shows "audit shows who" "set +done +test/exec .*uid 0" load audit
 check_json "audit --json --last 1" '.entries | length == 1' load audit --json --last 1
+check_refused "audit shows no more than 10000" usage 2 load audit --last 10001
 
 # ---- remove ----
 check_shows "remove tells what is gone" "^removed test/exec \(serial 5\)$" load remove test/exec
