@@ -26,6 +26,7 @@ struct stream {
 	uint64_t seq;     /* of the last event, 0: none yet */
 	bool ended;       /* --count reached, or standard output closed */
 	bool interrupted; /* the connection ended */
+	bool unread;      /* before the daemon had read the request */
 	bool resumed;     /* and no event came since */
 };
 
@@ -207,6 +208,7 @@ static int receive(struct stream *s, int sock, struct err *e)
 		return err_errno(e, ERR_IO, "events");
 	if (n <= 0) {
 		s->interrupted = true;
+		s->unread |= n < 0; /* a socket is reset when it is closed with bytes in it */
 		return 0;
 	}
 	s->used += (size_t)n;
@@ -256,7 +258,7 @@ static int resume(struct stream *s, const char *request, int signals, int *sock,
 	if (!s->ended)
 		note(s, "the stream goes on");
 	s->used = 0; /* a line that was cut off */
-	s->interrupted = false;
+	s->interrupted = s->unread = false;
 	s->resumed = true;
 	return 0;
 }
@@ -274,12 +276,13 @@ int command_events(const struct options *o, int argc, char **argv, struct err *e
 	    ask_connect(o->run_dir, "events.sock", SOCK_STREAM, &sock, e) || watch_signals(&signals, e))
 		return -1;
 	/* A refusal (too many subscribers) may have closed the socket: its line is still there to be read. */
-	if (send(sock, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request) && errno != EPIPE)
+	s.unread = send(sock, request, strlen(request), MSG_NOSIGNAL) != (ssize_t)strlen(request);
+	if (s.unread && errno != EPIPE)
 		return err_errno(e, ERR_IO, "events request");
 	pretty_init(&s.pretty, &term);
 	int result = follow(&s, sock, signals, e);
 	while (result == 0 && s.interrupted) {
-		result = resume(&s, again, signals, &sock, e);
+		result = resume(&s, s.unread ? request : again, signals, &sock, e);
 		if (result == 0)
 			result = follow(&s, sock, signals, e);
 	}

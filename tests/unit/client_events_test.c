@@ -77,6 +77,13 @@ static void run_command(const struct options *o)
 	_exit(fflush(stdout) ? err_status(ERR_IO) : 0);
 }
 
+static void take_connection(struct scene *s)
+{
+	close_fd(&s->daemon);
+	s->daemon = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(s->daemon >= 0);
+}
+
 static void start(struct scene *s, uint64_t count)
 {
 	struct options o = OPTIONS_INIT;
@@ -103,15 +110,20 @@ static void start(struct scene *s, uint64_t count)
 	}
 	close(output[1]);
 	close(errors[1]);
-	s->daemon = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
-	assert_true(s->daemon >= 0);
+	take_connection(s);
+}
+
+static void expect_request(const struct scene *s, const char *expected)
+{
+	char request[256] = "";
+
+	assert_true(recv(s->daemon, request, sizeof(request) - 1, 0) > 0);
+	assert_string_equal(request, expected);
 }
 
 static void serve(const struct scene *s)
 {
-	char request[256];
-
-	assert_true(recv(s->daemon, request, sizeof(request), 0) > 0);
+	expect_request(s, "{}\n");
 }
 
 static void send_line(const struct scene *s, const char *line)
@@ -167,6 +179,21 @@ static void events_count_takes_losses_alone_for_losses(void **state)
 	assert_string_equal(text + strlen(loss), looks_like_one);
 }
 
+/* Only who was served once asks for what came meanwhile. */
+static void events_asks_the_same_until_it_is_read(void **state)
+{
+	struct scene *s = *state;
+	char byte;
+
+	start(s, 0);
+	assert_int_equal(recv(s->daemon, &byte, 1, MSG_PEEK), 1);
+	take_connection(s);
+	serve(s);
+	send_line(s, EVENT);
+	take_connection(s);
+	expect_request(s, "{\"last\":100000}\n");
+}
+
 /* More than pipe and sockets hold: the command waits in a write. */
 static void flood(const struct scene *s)
 {
@@ -212,6 +239,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	    TEST(events_count_takes_losses_alone_for_losses),
+	    TEST(events_asks_the_same_until_it_is_read),
 	    TEST(events_signal_ends_between_two_lines),
 	    TEST(events_signal_ends_while_the_reader_stalls),
 	};
