@@ -122,17 +122,17 @@ static int more_room(struct sampler *s, struct err *e)
 static int read_hash_batches(struct sampler *s, bool clear, struct err *e)
 {
 	uint64_t position = 0, next = 0; /* a bucket's number; the kernel writes 4 bytes */
-	bool first = true;
+	bool first = true, full = false;
 
 	for (;;) {
 		size_t left = s->capacity - s->sample->entries;
-		bool remove = clear && left > 0;
+		bool remove = clear && left > 0 && !full;
 		uint32_t count = remove && left < s->room ? (uint32_t)left : s->room;
 		int errnum = 0;
 		int result = next_batch(s, remove, first ? NULL : &position, &next, &count, &errnum);
 		if (result < 0 && errnum == ENOSPC) {
 			if (remove && left < s->room) {
-				clear = false; /* the bucket's entries do not all fit: they stay */
+				full = true; /* the bucket's entries do not all fit: they stay */
 				continue;
 			}
 			if (more_room(s, e))
@@ -145,7 +145,9 @@ static int read_hash_batches(struct sampler *s, bool clear, struct err *e)
 			errno = errnum;
 			return err_errno(e, ERR_KERNEL_LOAD, "reading entries");
 		}
-		for (uint32_t i = 0; i < count; i++)
+		if (full)
+			s->sample->left_out += count;
+		for (uint32_t i = 0; i < count && !full; i++)
 			sample_add(s, s->keys + (size_t)i * s->info.key_size, s->values + (size_t)i * s->value_bytes);
 		if (result == 1)
 			return 0;

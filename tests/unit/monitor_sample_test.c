@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <obs/event.h>
 
-#include "loader/monitor/sample.h"
+#include "loader/monitor/sample_impl.h"
 #include "tests/unit/kernel_fixture.h"
 
 /* ---- kernels without batches ---- */
@@ -337,6 +337,22 @@ static void drop_counts_what_a_cleared_map_had(void **state)
 	assert_int_equal(mapped(kept)->left_out, 0);
 }
 
+/* At one of these capacities the last bucket has more entries than there is room for. */
+static void take_clears_what_it_has_room_for_and_nothing_else(void **state)
+{
+	(void)state;
+	for (size_t capacity = 100; capacity < 140; capacity++) {
+		OWN(sampler) struct sampler *s = sampler("hash", true);
+		const struct worker_sample *sample = mapped(s);
+		s->capacity = capacity;
+		fill("hash", 0, 700, 1);
+		take(s);
+		assert_in_range(sample->entries, 1, capacity);
+		assert_int_equal(sample->left_out, 700 - sample->entries);
+		assert_int_equal(keys_left("hash"), 700 - sample->entries);
+	}
+}
+
 static void take_pads_odd_sizes(void **state)
 {
 	OWN(sampler) struct sampler *s = sampler("odd", false);
@@ -434,6 +450,7 @@ int main(void)
 	    TEST(take_of_changing_map_gives_each_key_once),
 	    TEST(drop_counts_what_a_cleared_map_had),
 	    TEST(take_failing_half_way_counts_what_it_cleared),
+	    TEST(take_clears_what_it_has_room_for_and_nothing_else),
 	    TEST(take_pads_odd_sizes),
 	    TEST(new_of_map_without_program_is_refused),
 	    TEST(lost_sums_over_cpus),
