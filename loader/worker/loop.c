@@ -121,7 +121,7 @@ static void tick(struct worker *w, uint64_t now, bool flush)
 {
 	for (size_t i = 0; i < w->bundle_count; i++)
 		bundle_tell_losses(w->bundles[i], now, flush);
-	server_tick(w->server, now);
+	server_tick(w->server, now, flush);
 }
 
 /* Hears the monitor, or lets it wait while a bundle leaves. */

@@ -137,12 +137,12 @@ void server_flush(struct server *s)
 	}
 }
 
-void server_tick(struct server *s, uint64_t now_ns)
+void server_tick(struct server *s, uint64_t now_ns, bool flush)
 {
 	const struct subscriber_env *env = stream_subscriber_env(s->stream);
 
 	for (size_t i = 0; i < s->count; i++)
-		subscriber_tick(s->subscribers[i], env, now_ns);
+		subscriber_tick(s->subscribers[i], env, now_ns, flush);
 	if (s->accept_again)
 		server_accept(s, now_ns);
 }

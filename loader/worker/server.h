@@ -29,7 +29,7 @@ void server_ready(struct server *s, struct subscriber *subscriber, uint32_t even
 
 /* Sends what is queued, and forgets the dead: no struct subscriber of an earlier epoll answer is valid afterwards. */
 void server_flush(struct server *s);
-void server_tick(struct server *s, uint64_t now_ns);
+void server_tick(struct server *s, uint64_t now_ns, bool flush); /* flush: as subscriber_tick() */
 
 /* True: there is no subscriber, nor one who waits to become it. */
 bool server_is_alone(const struct server *s);

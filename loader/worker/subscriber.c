@@ -218,7 +218,7 @@ void subscriber_flush(struct subscriber *s, const struct subscriber_env *env)
 		s->state = SUBSCRIBER_DEAD;
 }
 
-void subscriber_tick(struct subscriber *s, const struct subscriber_env *env, uint64_t now_ns)
+void subscriber_tick(struct subscriber *s, const struct subscriber_env *env, uint64_t now_ns, bool flush)
 {
 	struct err e = ERR_INIT;
 
@@ -228,7 +228,7 @@ void subscriber_tick(struct subscriber *s, const struct subscriber_env *env, uin
 	} else if (s->state == SUBSCRIBER_CLOSING && now_ns >= s->deadline_ns) {
 		s->state = SUBSCRIBER_DEAD;
 	} else if (s->state == SUBSCRIBER_LIVE && s->sampled && !subscriber_in_gap(s) &&
-		   (s->sampled_told_ns == 0 || now_ns - s->sampled_told_ns >= SAMPLED_EVERY_NS)) {
+		   (flush || s->sampled_told_ns == 0 || now_ns - s->sampled_told_ns >= SAMPLED_EVERY_NS)) {
 		if (tell(s, env, "", LOSS_SAMPLING, &s->sampled))
 			s->sampled_told_ns = now_ns;
 	}

@@ -69,8 +69,8 @@ bool subscriber_read(struct subscriber *s, uint64_t now_ns);
 /* Sends as much as the socket takes, and tells losses where there is room. */
 void subscriber_flush(struct subscriber *s, const struct subscriber_env *env);
 
-/* Deadlines, and losses that were not told yet. */
-void subscriber_tick(struct subscriber *s, const struct subscriber_env *env, uint64_t now_ns);
+/* Deadlines, and losses that were not told yet; flush: also those that are told at intervals. */
+void subscriber_tick(struct subscriber *s, const struct subscriber_env *env, uint64_t now_ns, bool flush);
 
 /* Queues the error's line and closes as soon as it is sent. */
 void subscriber_refuse(struct subscriber *s, const struct err *e, uint64_t now_ns);

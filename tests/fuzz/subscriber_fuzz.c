@@ -273,7 +273,7 @@ static void step(enum step what, size_t who, const uint8_t *data, size_t size)
 			add_bundle();
 		}
 		s.now += size ? (uint64_t)data[0] * SECOND / 10 : SECOND;
-		server_tick(s.server, s.now);
+		server_tick(s.server, s.now, false);
 		break;
 	}
 }

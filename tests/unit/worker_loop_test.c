@@ -771,6 +771,40 @@ static void stop_finishes_the_sample_and_ends(void **state)
 	close(fd);
 }
 
+static void stop_tells_what_sampling_left_out(void **state)
+{
+	struct world *w = *state;
+	int64_t seen = 0, left_out = 0;
+
+	start(w, 0);
+	give_bundle(w, 7);
+	if (!give_ring(w, 7))
+		skip();
+	int fd = subscribe(w, "{\"sample\":10}\n");
+	put(w, 5, 1, 100);
+	wait_released(w);
+	for (bool stopped = false;;) {
+		json_t *json = line_of(fd);
+		if (!json)
+			break;
+		bool lost = strcmp(json_string_value(at(json, "event")), "obs.lost") == 0;
+		left_out += lost ? json_integer_value(at(json, "count")) : 0;
+		seen += !lost;
+		json_decref(json);
+		if (!lost || stopped)
+			continue;
+		/* Told once: the next time is a second away. */
+		put(w, 5, 1, 100);
+		wait_released(w);
+		say(w, (struct worker_msg){.op = WORKER_STOP}, -1);
+		stopped = true;
+	}
+	assert_int_equal(seen, 20);
+	assert_int_equal(left_out, 180);
+	assert_int_equal(ended(w), 0);
+	close(fd);
+}
+
 static void stop_sends_what_is_queued_and_ends(void **state)
 {
 	struct world *w = *state;
@@ -938,6 +972,7 @@ int main(void)
 	    TEST(removed_bundle_is_read_to_its_end_before_what_comes_next),
 	    TEST(removed_bundle_stays_until_a_slow_reader_has_its_history),
 	    TEST(stop_finishes_the_sample_and_ends),
+	    TEST(stop_tells_what_sampling_left_out),
 	    TEST(stop_sends_what_is_queued_and_ends),
 	    TEST(monitor_gone_ends_the_worker),
 	    TEST(unexpected_message_is_fatal),

@@ -221,7 +221,7 @@ static struct tally drain(struct client *c, struct world *w)
 
 	while (!quiet) {
 		quiet = !stream_replay(w->stream);
-		subscriber_tick(c->subscriber, stream_subscriber_env(w->stream), now += 2000000000);
+		subscriber_tick(c->subscriber, stream_subscriber_env(w->stream), now += 2000000000, false);
 		c->subscriber->blocked = false;
 		for (json_t *line; (line = client_line(c, w)) != NULL; quiet = false) {
 			json_t *seq = json_object_get(line, "seq");
@@ -481,7 +481,7 @@ static void sample_sends_one_of_so_many_and_tells_the_rest(void **state)
 		json_decref(line);
 	}
 	assert_int_equal(got, 10);
-	subscriber_tick(a.subscriber, stream_subscriber_env(w->stream), 1);
+	subscriber_tick(a.subscriber, stream_subscriber_env(w->stream), 1, false);
 	line = client_line(&a, w);
 	assert_string_equal(text_at(line, "source", NULL), "sampling");
 	assert_int_equal(json_integer_value(json_object_get(line, "count")), 90);
