@@ -86,6 +86,13 @@ check_eq "the subscriber in Python has ten lines" 10 "$(grep -c . "$E2E_TMP/subs
 subscribe python "python3 -u '$E2E_TMP/subscriber.py'"
 check "the subscriber in Python shows events" grep -qx "python3 127.0.0.1 5000" "$E2E_TMP/python"
 
+# A connection from before the start, that no process holds any more.
+sed "s|$E2E_TMP/run/events.sock|$E2E_TMP/old.sock|" "$E2E_TMP/subscriber.py" >"$E2E_TMP/old.py"
+echo '{"event":"tcp.close","network":{"peer":{"address":"192.0.2.1"}},"tcp":{"sent_bytes":5000}}' |
+	timeout 10 socat - "UNIX-LISTEN:$E2E_TMP/old.sock" >/dev/null &
+wait_for 5 test -S "$E2E_TMP/old.sock"
+check_eq "and those of no process" "None 192.0.2.1 5000" "$(python3 "$E2E_TMP/old.py" 2>&1)"
+
 check "commands for a first bundle work" run_block "A first bundle" sh
 events_line=$(block "A first bundle" sh | grep 'obsload events')
 timeout 3 bash -c "$events_line" >"$E2E_TMP/hello" &
