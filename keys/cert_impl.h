@@ -36,8 +36,8 @@ struct x509_chain {
 };
 
 /* Everything but time is refused here; time is told, so that the caller may weigh it after the signature itself.
- * untrusted: certificates that came with a signature, or NULL. No chain of a trusted leaf is refused because of them, or because
- * of what the store holds above it: where it does not stand with them, it is the one without. */
+ * untrusted: certificates that came with a signature, or NULL. No chain of a trusted leaf is refused because of them, or of
+ * what the store holds above it: where it does not stand with them, it is the one without. */
 MUST_CHECK int trust_chain(const struct trust *trust, X509 *leaf, STACK_OF(X509) * untrusted, int64_t now,
 			   struct x509_chain *out, struct err *e);
 /* The chain that is the trusted leaf. */

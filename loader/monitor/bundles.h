@@ -140,7 +140,8 @@ MUST_CHECK int bundles_bring_up(struct bundles *b, struct state_bundle *stored, 
 /* NULL if no such name is installed. */
 struct bundle *bundles_find(const struct bundles *b, const char *name);
 
-/* Samples and iterators that are due, bundles that wait, and lines that the audit log is owed; *next_ms is lowered to the next moment. */
+/* Samples and iterators that are due, bundles that wait, and lines that the audit log is owed; *next_ms is lowered to the
+ * next moment. */
 void bundles_tick(struct bundles *b, uint64_t now_ms, uint64_t *next_ms);
 /* For struct worker: a fresh worker, and a sample taken in. ctx is struct bundles. */
 void bundles_worker_started(void *ctx);
@@ -171,9 +172,9 @@ MUST_CHECK int bundle_new_idle(const char *name, enum bundle_condition condition
 void bundle_free(struct bundle **bundle);
 /* Gives it a handle and tells the worker. */
 void bundle_enter(struct bundles *b, struct bundle *bundle);
-/* Takes it out of the kernel, also one that waits, and away from the worker, which gets what maps and rings held at the end. Within five seconds,
- * also where no worker runs: what is lost then is logged. It must still be in the set, so that a worker that starts
- * meanwhile knows of it. Goes on over errors. */
+/* Takes it out of the kernel, also one that waits, and away from the worker, which gets what maps and rings held at the end.
+ * Within five seconds, also where no worker runs: what is lost then is logged. It must still be in the set, so that a worker
+ * that starts meanwhile knows of it. Goes on over errors. */
 MUST_CHECK int bundle_retire(struct bundles *b, struct bundle *bundle, struct err *e);
 void bundle_note_signers(struct bundle *bundle, const struct verified_bundle *verified);
 /* It runs, and this is the digest of its manifest, or a key in the chain of a signature that counted when the gate saw it

@@ -225,19 +225,27 @@ static void verify_untrusted_issuer_of_trusted_leaf_not_in_chain(void **state)
 	assert_int_equal(seen.chain_count, 1);
 }
 
-/* Nor does it refuse one: expired, not valid yet, or not allowed to issue. */
-static void verify_untrusted_issuer_does_not_fail_a_trusted_leaf(void **state)
+enum { BAD_ISSUERS = 4 };
+
+/* Expired, not valid yet, or not allowed to issue. */
+static struct pki *bad_issuer(size_t which)
 {
 	const struct pki_spec of_ca = {
 	    .name = "root", .constraints = "critical,CA:TRUE", .usage = "critical,keyCertSign", .extended = ""};
-	struct pki_spec specs[] = {of_ca, of_ca, of_ca, {.name = "plain"}};
+	struct pki_spec specs[BAD_ISSUERS] = {of_ca, of_ca, of_ca, {.name = "plain"}};
 
-	(void)state;
 	specs[0].not_after = PKI_NOW - 5;
 	specs[1].not_before = PKI_NOW + 5;
 	specs[2].extended = "serverAuth";
-	for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
-		OWN_PKI struct pki *issuer = pki_make(specs[i]);
+	return pki_make(specs[which]);
+}
+
+/* Nor does it refuse one. */
+static void verify_untrusted_issuer_does_not_fail_a_trusted_leaf(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < BAD_ISSUERS; i++) {
+		OWN_PKI struct pki *issuer = bad_issuer(i);
 		OWN_PKI struct pki *leaf = pki_make((struct pki_spec){.name = "leaf", .issuer = issuer});
 		OWN_TRUST trust = pki_trust(leaf, NULL);
 		expect_of(ERR_NONE, leaf, issuer, trust);
@@ -248,16 +256,9 @@ static void verify_untrusted_issuer_does_not_fail_a_trusted_leaf(void **state)
 /* Also where that issuer is trusted itself. */
 static void verify_trusted_issuer_does_not_fail_a_trusted_leaf(void **state)
 {
-	const struct pki_spec of_ca = {
-	    .name = "root", .constraints = "critical,CA:TRUE", .usage = "critical,keyCertSign", .extended = ""};
-	struct pki_spec specs[] = {of_ca, of_ca, of_ca, {.name = "plain"}};
-
 	(void)state;
-	specs[0].not_after = PKI_NOW - 5;
-	specs[1].not_before = PKI_NOW + 5;
-	specs[2].extended = "serverAuth";
-	for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
-		OWN_PKI struct pki *issuer = pki_make(specs[i]);
+	for (size_t i = 0; i < BAD_ISSUERS; i++) {
+		OWN_PKI struct pki *issuer = bad_issuer(i);
 		OWN_PKI struct pki *leaf = pki_make((struct pki_spec){.name = "leaf", .issuer = issuer});
 		OWN_PKI struct pki *other = pki_make((struct pki_spec){.name = "other", .issuer = issuer});
 		OWN_TRUST trust = pki_trust(leaf, issuer, NULL);
