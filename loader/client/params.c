@@ -13,28 +13,31 @@ static char *as_text(const json_t *value)
 	return value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : strdup("");
 }
 
-static void range_of(const json_t *p, char *dst, size_t size)
+/* NULL without memory; the caller frees it. */
+static char *range_of(const json_t *p)
 {
 	OWN_FREE char *min = as_text(json_object_get(p, "min"));
 	OWN_FREE char *max = as_text(json_object_get(p, "max"));
 	const json_t *words = json_object_get(p, "enumerators"), *word;
-	size_t i, used = 0;
+	char *range = NULL;
+	size_t i, size;
+	FILE *f = open_memstream(&range, &size);
 
-	dst[0] = '\0';
+	if (!f)
+		return NULL;
 	/* Nobody reads the largest number of 64 bits as a bound. */
 	if (min && max && strcmp(max, "18446744073709551615") == 0)
-		snprintf(dst, size, "from %s", min);
+		fprintf(f, "from %s", min);
 	else if (min && max && min[0] && max[0])
-		snprintf(dst, size, "%s to %s", min, max);
+		fprintf(f, "%s to %s", min, max);
 	json_array_foreach(words, i, word)
 	{
 		const char *text = json_string_value(word);
-		int n = snprintf(dst + used, size - used, "%s%s", i ? ", " : "", text ? text : "");
 
-		if (n < 0 || (size_t)n >= size - used)
-			break;
-		used += (size_t)n;
+		fprintf(f, "%s%s", i ? ", " : "", text ? text : "");
 	}
+	fclose(f);
+	return range;
 }
 
 static void add_row(struct table *t, const json_t *p)
@@ -42,14 +45,13 @@ static void add_row(struct table *t, const json_t *p)
 	OWN_FREE char *value = as_text(json_object_get(p, "value"));
 	OWN_FREE char *initial = as_text(json_object_get(p, "default"));
 	bool changed = !json_equal(json_object_get(p, "value"), json_object_get(p, "default"));
-	char range[512];
+	OWN_FREE char *range = range_of(p);
 
-	range_of(p, range, sizeof(range));
 	table_cell(t, STYLE_BOLD, "%s", view_text(p, "name"));
 	table_cell(t, changed ? STYLE_YELLOW : STYLE_PLAIN, "%s", value ? value : "");
 	table_cell(t, STYLE_PLAIN, "%s", initial ? initial : "");
 	table_cell(t, STYLE_PLAIN, "%s", view_text(p, "type"));
-	table_cell(t, STYLE_PLAIN, "%s", range);
+	table_cell(t, STYLE_PLAIN, "%s", range ? range : "");
 	table_cell(t, STYLE_PLAIN, "%s", view_text(p, "unit"));
 	table_cell(t, STYLE_PLAIN, "%s", view_text(p, "help"));
 }

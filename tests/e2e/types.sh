@@ -178,6 +178,9 @@ check "and shown whole" test "$offsets" = \
 check "and what it was" test "$offsets" = "$(load set test/types offsets=-1 --json | jq -r .previous)"
 check "the audit log has all of it" test "offsets=-1, was $offsets" = "$(load audit --last 1 --json | jq -r '.entries[0].detail')"
 
+check_eq "all names that a parameter may have are shown" 16 \
+	"$(load params test/types | grep -o 'a_word_that_makes_this_list_of_words_long_[01][0-9]' | sort -u | wc -l)"
+
 # ---- loss ----
 # told SOURCE: the sum of what the stream told of it. all_told SOURCE COUNT
 told() { jq -s --arg s "$1" 'map(select(.event == "obs.lost" and .bundle == "test/types" and .source == $s) | .count) | add // 0' "$E2E_TMP/events"; }

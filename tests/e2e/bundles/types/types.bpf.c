@@ -118,6 +118,25 @@ struct message {
 /* ---- sampled ---- */
 
 OBS_PARAM(__u32, sample_ms, 200, 100, 3600000, "Milliseconds between samples of the map flows.");
+enum words {
+	words__a_word_that_makes_this_list_of_words_long_00,
+	words__a_word_that_makes_this_list_of_words_long_01,
+	words__a_word_that_makes_this_list_of_words_long_02,
+	words__a_word_that_makes_this_list_of_words_long_03,
+	words__a_word_that_makes_this_list_of_words_long_04,
+	words__a_word_that_makes_this_list_of_words_long_05,
+	words__a_word_that_makes_this_list_of_words_long_06,
+	words__a_word_that_makes_this_list_of_words_long_07,
+	words__a_word_that_makes_this_list_of_words_long_08,
+	words__a_word_that_makes_this_list_of_words_long_09,
+	words__a_word_that_makes_this_list_of_words_long_10,
+	words__a_word_that_makes_this_list_of_words_long_11,
+	words__a_word_that_makes_this_list_of_words_long_12,
+	words__a_word_that_makes_this_list_of_words_long_13,
+	words__a_word_that_makes_this_list_of_words_long_14,
+	words__a_word_that_makes_this_list_of_words_long_15,
+};
+OBS_PARAM(enum words, wordy, 0, 0, 15, "More names than a line has.");
 OBS_PARAM_LIST(__s8, offsets, 4096, -128, 127, "", "As long a text as a parameter of numbers can have.");
 
 struct flow_key {
@@ -464,6 +483,7 @@ int on_exec(void *ctx)
 	if (name[0] != 't' || name[1] != '.' || name[3])
 		return 0;
 	(void)offsets[0];
+	(void)wordy;
 	switch (name[2]) {
 	case 'v':
 		send_numbers();
