@@ -127,7 +127,7 @@ int compiler_version(const struct compiler *compiler, char *dst, size_t size, st
 	unlink(path);
 	if (status)
 		return -1;
-	if (lseek(fd, 0, SEEK_SET) < 0 || file_read_fd(fd, 65536, ERR_BUILD_TOOL, &said, &said_size, e))
+	if (file_read_fd_again(fd, 65536, ERR_BUILD_TOOL, &said, &said_size, e))
 		return err_wrap(e, "%s --version", name);
 	const char *word = strstr((const char *)said, "clang version ");
 	if (!word)

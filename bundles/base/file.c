@@ -52,6 +52,13 @@ int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, s
 	return read_whole(fd, READ_FIRST_BYTES, limit, too_large, out, out_size, e);
 }
 
+int file_read_fd_again(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
+{
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_errno(e, ERR_IO, "seeking");
+	return file_read_fd(fd, limit, too_large, out, out_size, e);
+}
+
 int file_read(const char *path, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size, struct err *e)
 {
 	OWN_FD int fd = -1;

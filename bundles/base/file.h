@@ -13,6 +13,10 @@
 MUST_CHECK int file_read_fd(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size,
 			    struct err *e);
 
+/* The same from the file's start, wherever its sender or a program before left it. */
+MUST_CHECK int file_read_fd_again(int fd, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size,
+				  struct err *e);
+
 /* The same by path ("-" is standard input). */
 MUST_CHECK int file_read(const char *path, size_t limit, enum err_code too_large, uint8_t **out, size_t *out_size,
 			 struct err *e);

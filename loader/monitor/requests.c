@@ -189,9 +189,7 @@ static int request_set(struct control_call *call, json_t **out, struct err *e)
 
 	if (!value || !previous)
 		return err_errno(e, ERR_NOMEM, "parameter %s", param);
-	if (lseek(call->fd, 0, SEEK_SET) < 0)
-		return err_errno(e, ERR_IO, "the value of %s", param);
-	if (file_read_fd(call->fd, PARAM_TEXT_MAX_BYTES, ERR_PARAMETER_VALUE, &text, &size, e))
+	if (file_read_fd_again(call->fd, PARAM_TEXT_MAX_BYTES, ERR_PARAMETER_VALUE, &text, &size, e))
 		return err_wrap(e, "the value of %s", param);
 	if (strlen((char *)text) != size)
 		return err_set(e, ERR_PARAMETER_VALUE, "parameter %s: its text has a NUL", param);

@@ -136,11 +136,12 @@ static bool saw_revoked(const struct gate_seen *seen, const struct err *why)
 /* Of one that waits, state.json alone tells. */
 static bool waits_as_part(const struct bundle *bundle, const struct state_bundle *stored, const struct digest *identity)
 {
+	if (bundle->condition != BUNDLE_WAITING)
+		return false;
 	bool part = digest_equal(&stored->digest, identity);
-
 	for (size_t i = 0; i < stored->signer_count; i++)
 		part |= digest_equal(&stored->signers[i], identity);
-	return part && bundle->condition == BUNDLE_WAITING;
+	return part;
 }
 
 /* Threat: a signature that did not count, or not below this authority, when the bundle was verified to run may do so since

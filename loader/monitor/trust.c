@@ -40,15 +40,6 @@ static void file_of(const struct cert_info *info, char name[static FILE_NAME_BYT
 	snprintf(name, FILE_NAME_BYTES, "trust.d/%s.%s.pem", signer, cert);
 }
 
-/* As earlier releases named it. */
-static void old_file_of(const struct digest *signer, char name[static FILE_NAME_BYTES])
-{
-	char hex[DIGEST_HEX_BYTES];
-
-	digest_hex(signer, hex);
-	snprintf(name, FILE_NAME_BYTES, "trust.d/%s.pem", hex);
-}
-
 /* struct state_bundle is what audit entries are about; here it carries the signer. */
 static struct state_bundle about_signer(const struct digest *signer)
 {
@@ -63,14 +54,9 @@ static struct state_bundle about_signer(const struct digest *signer)
 int trust_read_certificate(int fd, struct cert **out, struct err *e)
 {
 	OWN_FREE uint8_t *pem = NULL;
-	struct stat st;
 	size_t size;
 
-	if (fstat(fd, &st))
-		return err_errno(e, ERR_IO, "the certificate's file");
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, ERR_REQUEST_INVALID, "the certificate is not a regular file");
-	if (lseek(fd, 0, SEEK_SET) || file_read_fd(fd, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e))
+	if (file_read_fd_again(fd, CERT_PEM_MAX_BYTES, ERR_CERTIFICATE_MALFORMED, &pem, &size, e))
 		return err_wrap(e, "the certificate");
 	return cert_from_pem(pem, size, out, e);
 }
@@ -202,9 +188,6 @@ static int drop_certificates(int config_fd, const struct trust *trust, const str
 	OWN(trust) struct trust *left = NULL;
 	char name[FILE_NAME_BYTES];
 
-	old_file_of(signer, name);
-	if (drop_file(config_fd, name, e))
-		return -1;
 	for (size_t i = 0; i < trust_count(trust); i++) {
 		struct cert_info info;
 		cert_info(trust_at(trust, i), &info);

@@ -98,8 +98,6 @@ renew() {
 }
 files_of_new() { find "$E2E_TMP/etc/trust.d" -name "$(signer_of new)*" | wc -l; }
 load trust add "$E2E_TMP/new/signer.pem" --names 'obs/*' >/dev/null
-# As earlier releases named it.
-mv "$E2E_TMP/etc/trust.d/$(signer_of new)".*.pem "$E2E_TMP/etc/trust.d/$(signer_of new).pem"
 daemon_stop
 daemon_start
 check_eq signer_is_back running "$(state_of obs/rotate)"
