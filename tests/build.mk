@@ -93,6 +93,7 @@ $(foreach t,$(kernel_tests),$(eval $(BUILD)/tests/bin/monitor_$(t): | $(test_bpf
 tests/bin/monitor_interfaces_libs := monitor kernel supervisor keys bundles base
 tests/bin/monitor_kernel_libs := monitor kernel supervisor sandbox ipc keys bundles base
 tests/bin/monitor_kernel_pkgs += libseccomp
+tests/bin/monitor_pins_ldflags := -Wl,--wrap=bpf_obj_get
 tests/bin/monitor_sample_ldflags := -Wl,--wrap=bpf_map_lookup_batch,--wrap=bpf_map_lookup_and_delete_batch,--wrap=bpf_map_get_next_key
 UNIT_TESTS += monitor_target
 tests/bin/monitor_target_src := tests/unit/monitor_target_test.c

@@ -38,6 +38,21 @@ static const struct kernel_object *object_of(const struct adoption *a, size_t i)
 
 /* ---- what is pinned ---- */
 
+/* Of which nobody is to blame, and which passes: it says nothing about the pins. */
+static bool is_shortage(int errnum)
+{
+	return errnum == ENOMEM || errnum == EMFILE || errnum == ENFILE || errnum == EAGAIN;
+}
+
+/* *fd is -1 where nothing is pinned. */
+static enum verdict open_pin(const char *path, int *fd)
+{
+	*fd = bpf_obj_get(path);
+	if (*fd >= 0 || errno == ENOENT)
+		return MATCH;
+	return is_shortage(errno) ? FAILED : DIFFERS;
+}
+
 static enum verdict open_programs(struct adoption *a)
 {
 	bool any = false;
@@ -51,7 +66,9 @@ static enum verdict open_programs(struct adoption *a)
 		char path[PATH_MAX];
 		if (pin_path(a->base, "programs", object_of(a, i), a->kb->progs[i].program->name, "", path, NULL))
 			return DIFFERS;
-		a->pinned[i] = bpf_obj_get(path);
+		enum verdict v = open_pin(path, &a->pinned[i]);
+		if (v != MATCH)
+			return v;
 		any |= a->pinned[i] >= 0;
 	}
 	return any ? MATCH : DIFFERS;
@@ -74,7 +91,9 @@ static enum verdict open_maps(struct adoption *a)
 			char path[PATH_MAX];
 			if (pin_path(a->base, "maps", o, o->maps[m].map->name, "", path, NULL))
 				return DIFFERS;
-			o->maps[m].fd = bpf_obj_get(path);
+			enum verdict v = open_pin(path, &o->maps[m].fd);
+			if (v != MATCH)
+				return v;
 			o->maps[m].absent = o->maps[m].fd < 0;
 			if (o->maps[m].fd >= 0 && view_check_map(&o->maps[m], o->maps[m].fd, NULL))
 				return DIFFERS;
@@ -201,10 +220,13 @@ static enum verdict adopt_link(const struct adoption *a, size_t i, uint32_t id, 
 	struct kernel_prog *p = &a->kb->progs[i];
 	struct bpf_link_info info = {0};
 	uint32_t size = sizeof(info);
-	OWN_FD int fd = bpf_obj_get(path);
+	OWN_FD int fd = -1;
 	char *end;
 	unsigned long number = strtoul(rest, &end, 10);
+	enum verdict v = open_pin(path, &fd);
 
+	if (v != MATCH)
+		return v;
 	if (fd < 0 || *end || number > UINT32_MAX - 1 || bpf_obj_get_info_by_fd(fd, &info, &size))
 		return DIFFERS;
 	bool xdp = info.type == BPF_LINK_TYPE_XDP;
@@ -340,8 +362,8 @@ int kernel_adopt(const struct kernel_host *host, const struct verified_bundle *b
 	enum verdict v = examine(&a, &why);
 	if (v == MATCH)
 		v = adopt_all(&a, &why);
-	if (v == FAILED || why.code == ERR_NOMEM)
-		return err_set(e, ERR_NOMEM, "taking over the pins of %s", m->name);
+	if (v == FAILED || why.code == ERR_NOMEM || (v == DIFFERS && is_shortage(why.errnum)))
+		return err_set(e, ERR_NOMEM, "no memory, or no descriptor, to take over the pins of %s", m->name);
 	if (v == MATCH) {
 		for (size_t i = 0; i < a.kb->object_count; i++)
 			object_close_libbpf(a.kb, &a.kb->objects[i]);

@@ -1,5 +1,6 @@
 /* What outlives the process: pins, taking them over, and what a crash leaves. */
 #include <bpf/bpf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -85,6 +86,51 @@ static void adopt_of_other_code_is_refused(void **state)
 	fixture_must(kernel_remove_pins(&host, "test/kernel", 7, &e), &e);
 	close(TAKE_FD(fd));
 	assert_int_equal(fixture_programs("on_raw_tp", 0), 0);
+	assert_false(fixture_pins_left());
+}
+
+static unsigned obj_get_fails_at, obj_gets;
+
+int __real_bpf_obj_get(const char *path);
+int __wrap_bpf_obj_get(const char *path);
+int __wrap_bpf_obj_get(const char *path)
+{
+	if (obj_get_fails_at && ++obj_gets == obj_get_fails_at) {
+		errno = ENOMEM;
+		return -1;
+	}
+	return __real_bpf_obj_get(path);
+}
+
+/* Whatever pin it is of, it says nothing about whose the pins are: they stay, and are taken over by whoever tries again. */
+static void adopt_without_memory_leaves_the_pins(void **state)
+{
+	OWN(verified_bundle) struct verified_bundle *bundle = fixture_bundle_of("raw_tp");
+	struct kernel_bundle *kb = fixture_started(&host, bundle), *again = NULL;
+	uint32_t id = kb->views[0].id;
+	struct err e = ERR_INIT;
+	bool adopted = false;
+	unsigned pins = 0;
+
+	(void)state;
+	kernel_close(&kb);
+	for (;; pins++) {
+		obj_get_fails_at = pins + 1;
+		obj_gets = 0;
+		int rc = kernel_adopt(&host, bundle, &adopted, &again, &e);
+		if (obj_gets < obj_get_fails_at) {
+			fixture_must(rc, &e);
+			break;
+		}
+		assert_int_equal(rc, -1);
+		assert_int_equal(e.code, ERR_NOMEM);
+		assert_null(again);
+	}
+	obj_get_fails_at = 0;
+	assert_true(pins >= 3); /* a program, a map, a link */
+	assert_true(adopted);
+	assert_int_equal(again->views[0].id, id);
+	fixture_must(kernel_remove(&again, &e), &e);
 	assert_false(fixture_pins_left());
 }
 
@@ -200,6 +246,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(remove_of_unpinned_copy_leaves_the_pinned_one),
 	    cmocka_unit_test(adopt_without_pins_says_so),
 	    cmocka_unit_test(adopt_of_other_code_is_refused),
+	    cmocka_unit_test(adopt_without_memory_leaves_the_pins),
 	    cmocka_unit_test(adopt_of_unfinished_pins_is_refused),
 	    cmocka_unit_test(pin_outside_of_bpffs_is_refused),
 	    cmocka_unit_test(two_serials_live_side_by_side),
