@@ -56,15 +56,15 @@ static __always_inline int owner_receiving(struct sock *sk)
 	return 0;
 }
 
-/* Sockets that only receive are told by their first recv(). */
-OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 0) OBS_SINCE("6.3")
-    SEC("tp_btf/sock_recv_length") int BPF_PROG(udp_received, struct sock *sk, int ret, int flags)
+/* Sockets that only receive are told by their first recv(), where the kernel has UDP's own: the tracepoint has every socket's. */
+OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 0) OBS_SINCE("5.11")
+    SEC("fentry/__skb_recv_udp") int BPF_PROG(udp_receiving, struct sock *sk)
 {
 	return owner_receiving(sk);
 }
 
-OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 1) OBS_SINCE("5.11")
-    SEC("fentry/__skb_recv_udp") int BPF_PROG(udp_receiving, struct sock *sk)
+OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 1) OBS_SINCE("6.3")
+    SEC("tp_btf/sock_recv_length") int BPF_PROG(udp_received, struct sock *sk, int ret, int flags)
 {
 	return owner_receiving(sk);
 }
