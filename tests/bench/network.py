@@ -86,30 +86,33 @@ def program_times(host):
     return sorted(rows, reverse=True)
 
 
-# Bundle, parameter, whether somebody reads all of its events.
+# What is measured with each bundle, which is installed for all of it once a round.
 MODES = {
-    "off": None,
-    "hooks that do nothing": ("bench/hooks", None, False),
-    "on": ("obs/network", None, False),
-    "on, and read": ("obs/network", None, True),
-    "filtered to another process": ("obs/network", "pid_include=1", False),
+    None: ["off"],
+    "bench/hooks": ["hooks that do nothing"],
+    "obs/network": ["on", "on, and read", "filtered to another process"],
 }
 
 
-def measure(host, tars, mode):
+def turned(values, turns):
+    """Over the rounds each comes in each place of the order as often."""
+    values = list(values)
+    turn = turns % len(values)
+    return values[turn:] + values[:turn]
+
+
+def measure(host, bundle, mode):
     """Requests a second of many windows."""
-    if not MODES[mode]:
-        return rates()
-    bundle, param, read = MODES[mode]
-    host.load("install", tars[bundle])
-    if param:
-        host.load("set", bundle, param)
-    reader = host.subscribe("50:tcp.", {}) if read else None
+    filtered = mode == "filtered to another process"
+    reader = host.subscribe("50:tcp.", {}) if mode == "on, and read" else None
+    if filtered:
+        host.load("set", bundle, "pid_include=1")
     time.sleep(0.3)
     windows = rates()
+    if filtered:
+        host.load("set", bundle, "pid_include=")
     if reader:
         stop(reader)
-    host.load("remove", bundle)
     return windows
 
 
@@ -127,13 +130,16 @@ def network(host, report):
     with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
         f.write("1024 65000")
     rates()
-    modes = list(MODES)
+    modes = sum(MODES.values(), [])
     windows = {mode: [] for mode in modes}
     for i in range(ROUNDS):
-        # Each comes in each place of the order as often.
-        turn = i % len(modes)
-        for mode in modes[turn:] + modes[:turn]:
-            windows[mode].append(measure(host, tars, mode))
+        for bundle in turned(MODES, i):
+            if bundle:
+                host.load("install", tars[bundle])
+            for mode in turned(MODES[bundle], i):
+                windows[mode].append(measure(host, bundle, mode))
+            if bundle:
+                host.load("remove", bundle)
     best = {mode: [undisturbed(one) for one in windows[mode]] for mode in modes}
     for mode in modes:
         report.row(f"requests/s, {mode}", spread(best[mode], "{:.0f}"), samples=best[mode])
