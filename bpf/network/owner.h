@@ -56,7 +56,8 @@ static __always_inline int owner_receiving(struct sock *sk)
 	return 0;
 }
 
-/* Sockets that only receive are told by their first recv(), where the kernel has UDP's own: the tracepoint has every socket's. */
+/* Sockets that only receive are told by their first recv(): by a function that UDP alone calls, where it can be hooked, else by
+ * the tracepoint that every recv() of the host passes. */
 OBS_OPTIONAL OBS_ALTERNATIVE("udp_receive", 0) OBS_SINCE("5.11")
     SEC("fentry/__skb_recv_udp") int BPF_PROG(udp_receiving, struct sock *sk)
 {
