@@ -72,8 +72,8 @@ MUST_CHECK int kernel_pin(struct kernel_bundle *kb, struct err *e);
 
 /* Takes over what an earlier process pinned for this bundle. What cannot be pinned (KERNEL_ATTACHED_HERE) is loaded and
  * attached anew against the pinned maps. *adopted is false, and nothing is changed, where there are no complete pins
- * whose programs match: the caller then removes the pins and loads. A shortage (ERR_NOMEM) says
- * nothing about the pins, which stay. */
+ * whose programs match: the caller then removes the pins and loads. A shortage (ERR_NOMEM) says nothing about
+ * the pins, which stay. */
 MUST_CHECK int kernel_adopt(const struct kernel_host *host, const struct verified_bundle *bundle, bool *adopted,
 			    struct kernel_bundle **out, struct err *e);
 
