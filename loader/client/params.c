@@ -1,6 +1,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "bundles/base/text.h"
 #include "loader/client/ask.h"
 #include "loader/client/commands.h"
 #include "loader/client/view.h"
@@ -19,25 +20,24 @@ static char *range_of(const json_t *p)
 	OWN_FREE char *min = as_text(json_object_get(p, "min"));
 	OWN_FREE char *max = as_text(json_object_get(p, "max"));
 	const json_t *words = json_object_get(p, "enumerators"), *word;
-	char *range = NULL;
+	OWN_TEXT_STREAM struct text_stream s;
+	char *range;
 	size_t i, size;
-	FILE *f = open_memstream(&range, &size);
 
-	if (!f)
+	if (text_stream_open(&s))
 		return NULL;
 	/* Nobody reads the largest number of 64 bits as a bound. */
 	if (min && max && strcmp(max, "18446744073709551615") == 0)
-		fprintf(f, "from %s", min);
+		fprintf(s.f, "from %s", min);
 	else if (min && max && min[0] && max[0])
-		fprintf(f, "%s to %s", min, max);
+		fprintf(s.f, "%s to %s", min, max);
 	json_array_foreach(words, i, word)
 	{
 		const char *text = json_string_value(word);
 
-		fprintf(f, "%s%s", i ? ", " : "", text ? text : "");
+		fprintf(s.f, "%s%s", i ? ", " : "", text ? text : "");
 	}
-	fclose(f);
-	return range;
+	return text_stream_end(&s, &range, &size) ? NULL : range;
 }
 
 static void add_row(struct table *t, const json_t *p)
