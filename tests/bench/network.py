@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 
-from host import BUILD, run, stop
+from host import BUILD, stop
 from report import spread
 
 ROUNDS = 12
